@@ -1,0 +1,45 @@
+"""Compile the bytes that were hashed; never read or write a .pyc.
+
+Compiled code is kept by (file, MD5), so that a reload compiles only what changed. The cache is
+shared by the process and bounded; nothing in it keeps a generation alive.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import OrderedDict
+from types import CodeType
+
+__all__ = ["compile_source"]
+
+MAX_ENTRIES = 20_000
+_COOKIE = re.compile(rb"\A(?:[^\n]*\n)?[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
+_codes: OrderedDict[tuple[str, str], CodeType] = OrderedDict()
+_lock = threading.Lock()  # guards _codes
+
+
+def compile_source(data: bytes, filename: str, md5: str) -> CodeType:
+    """Return the code of a module whose bytes have this MD5; raises SyntaxError."""
+    key = (filename, md5)
+    with _lock:
+        known = _codes.get(key)
+        if known is not None:
+            _codes.move_to_end(key)
+            return known
+    code = _compile(data, filename)
+    with _lock:
+        _codes[key] = code
+        while len(_codes) > MAX_ENTRIES:
+            _codes.popitem(last=False)
+    return code
+
+
+def _compile(data: bytes, filename: str) -> CodeType:
+    cookie = _COOKIE.match(data)
+    if cookie and cookie[1].replace(b"_", b"-").lower() in (b"utf-7", b"utf7", b"u7"):
+        raise SyntaxError("utf-7 is no encoding for source", (filename, 1, 1, ""))
+    try:
+        return compile(data, filename, "exec", dont_inherit=True)
+    except ValueError as error:  # null bytes, on Python 3.11
+        raise SyntaxError(str(error), (filename, 1, 1, "")) from None

@@ -1,0 +1,114 @@
+"""Find plugins: plugin dirs -> names and places. Reads directory listings, executes nothing.
+
+A name is never joined to a path: it is looked up in what the listing found.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import keyword
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_hotplug.reloader.errors import UsageError
+from pytest_hotplug.reloader.settings import Layout
+
+__all__ = ["Found", "find_plugins", "is_plugin_name"]
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One plugin on disk: its name, its directory as configured, and how it is laid out."""
+
+    name: str
+    path: Path
+    layout: Layout
+
+    @property
+    def public(self) -> str:
+        return self.layout.public_name(self.name)
+
+
+def is_plugin_name(name: object) -> bool:
+    """Tell whether `name` could name a plugin: no device, no keyword, `[a-z][a-z0-9_]{0,63}`."""
+    return (
+        isinstance(name, str)
+        and _NAME.fullmatch(name) is not None
+        and name not in _DEVICES
+        and not keyword.iskeyword(name)
+    )
+
+
+def find_plugins(layouts: Iterable[Layout], exclude: Sequence[str] = ()) -> Mapping[str, Found]:
+    """Return every plugin below the plugin dirs by name; a plugin dir that is missing holds none.
+
+    Raises UsageError `[duplicate-plugin]` when two directories claim one name.
+    """
+    found: dict[str, Found] = {}
+    for layout in layouts:
+        for name in _names(layout, exclude):
+            path = layout.path / name
+            if name in found and found[name].path != path:
+                raise UsageError(
+                    f"two directories claim the plugin {name!r}: {found[name].path} and {path}; "
+                    "rename one, or leave one plugin dir out",
+                    "duplicate-plugin",
+                )
+            found[name] = Found(name, path, layout)
+    return found
+
+
+def _names(layout: Layout, exclude: Sequence[str]) -> list[str]:
+    try:
+        with os.scandir(layout.path) as entries:
+            directories = [entry.name for entry in entries if entry.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except PermissionError as error:
+        raise UsageError(f"plugin dir {layout.path} can't be read: {error.strerror}", "unreadable") from None
+    return sorted(
+        name
+        for name in directories
+        if is_plugin_name(name)
+        and not any(fnmatch.fnmatchcase(name, pattern) for pattern in exclude)
+        and is_plugin_dir(layout.path / name, layout)
+    )
+
+
+def is_plugin_dir(path: Path, layout: Layout) -> bool:
+    """Tell whether a directory holds a manifest, or at least the entry module."""
+    return any((path / manifest).is_file() for manifest in layout.manifest) or any(
+        (path / source).is_file() for source in _entry_sources(layout)
+    )
+
+
+def _entry_sources(layout: Layout) -> tuple[str, ...]:
+    inside = layout.entry_module.replace(".", "/")
+    return (f"{inside}.py", f"{inside}/__init__.py") if inside else ("__init__.py",)
+
+
+def check_public_name(found: Found) -> None:
+    """Refuse a top-level plugin that would hide a standard module or an installed one.
+
+    Raises UsageError `[shadowed-name]`.
+    """
+    if found.layout.package:
+        return
+    if found.name in sys.stdlib_module_names or _installed(found.name):
+        raise UsageError(
+            f"plugin {found.name!r} has the name of a standard or installed module; rename it or set 'package'",
+            "shadowed-name",
+        )
+
+
+def _installed(name: str) -> bool:
+    from importlib.metadata import packages_distributions
+
+    return name in packages_distributions()

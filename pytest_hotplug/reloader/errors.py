@@ -1,0 +1,232 @@
+"""What can go wrong, told to the one who can mend it.
+
+A `Fault` is a frozen fact for the author of a plugin: which plugin, which file and line, what
+to do, and a slug with an entry in docs/messages.md. The exceptions are for callers of the API.
+Nobody keeps exception objects: they hold frames, and frames hold old generations alive.
+Everybody may import this module; it imports nothing of the package.
+"""
+
+from __future__ import annotations
+
+import difflib
+import linecache
+import os
+import traceback
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+__all__ = [
+    "Fault",
+    "HotplugError",
+    "InvalidPluginName",
+    "ParameterError",
+    "PluginDisabled",
+    "PluginFault",
+    "PluginLoadError",
+    "UnknownPlugin",
+    "UsageError",
+    "did_you_mean",
+    "fault_from",
+    "forget_sources",
+    "syntax_fault",
+    "visible",
+]
+
+TRY_AGAIN = "Fix the file or restore it; it is tried again on the next change."
+
+
+def visible(text: str) -> str:
+    """Return `text` with control characters escaped, so that no plugin can forge a log line."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return `"; did you mean 'x'?"` for the nearest of `known`, or an empty string."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a version of a plugin can't be served.
+
+    `slug` names the entry in docs/messages.md; `own_bytes` tells that only new content can
+    help (a syntax error), in contrast to a fault from outside (a permission, a missing package);
+    `needs` are the distributions that are missing.
+    """
+
+    plugin: str
+    slug: str
+    message: str
+    path: Path | None = None
+    line: int | None = None
+    source: str = ""
+    remedy: str = TRY_AGAIN
+    own_bytes: bool = True
+    needs: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Return `file:line` relative to the working directory, or an empty string."""
+        if self.path is None:
+            return ""
+        shown = visible(_near(self.path))
+        return f"{shown}:{self.line}" if self.line else shown
+
+    def __str__(self) -> str:
+        return f"{self.place}  {visible(self.message)} [{self.slug}]".strip()
+
+    def render(self, headline: str) -> str:
+        """Return the whole message: headline, place, offending line, remedy and slug."""
+        lines = [headline, f"  {self.place}  {visible(self.message)}".rstrip()]
+        if not self.place:
+            lines[1] = f"  {visible(self.message)}"
+        if self.source.strip():
+            lines.append(f"      {visible(self.source.strip())}")
+        lines.append(f"  {self.remedy} [{self.slug}]")
+        return "\n".join(lines)
+
+
+def _near(path: Path) -> str:
+    """Return `path` relative to the working directory when it lies below it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(path)
+
+
+class HotplugError(Exception):
+    """The root of every error that this package raises."""
+
+
+class PluginFault(HotplugError):
+    """Carry one or more faults up through a load; never leaves the reloader."""
+
+    def __init__(self, *faults: Fault) -> None:
+        super().__init__("; ".join(map(str, faults)))
+        self.faults = faults
+
+    @property
+    def fault(self) -> Fault:
+        return self.faults[0]
+
+
+class UnknownPlugin(HotplugError, LookupError):
+    """No plugin has this name; the text offers the nearest one."""
+
+    def __init__(self, name: str, known: Iterable[str] = ()) -> None:
+        known = sorted(known)
+        listed = f" Known plugins: {', '.join(known)}." if known else " No plugins were found."
+        near = did_you_mean(name, known)
+        super().__init__(f"no plugin is named {visible(name)!r}{near or '.'}{'' if near else listed} [unknown-plugin]")
+        self.name = name
+        self.near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+
+
+class InvalidPluginName(UnknownPlugin, ValueError):
+    """The name could never be a plugin's: it must match `[a-z][a-z0-9_]{0,63}`."""
+
+    def __init__(self, name: object, known: Iterable[str] = ()) -> None:
+        super().__init__(str(name), known)
+        self.args = (f"{name!r} can't name a plugin: use a-z, 0-9 and _, at most 64, a letter first. [invalid-name]",)
+
+
+class PluginDisabled(HotplugError):
+    """The plugin's manifest says `"enabled": false`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f'{name} is disabled: set "enabled": true in its manifest. [disabled]')
+        self.name = name
+
+
+class ParameterError(HotplugError, ValueError):
+    """An argument doesn't fit what the manifest or the entry asks for."""
+
+
+class PluginLoadError(HotplugError):
+    """No generation of the plugin can serve: the first version that was tried is broken."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.render(f"{fault.plugin}: could not be loaded, and no earlier version serves."))
+        self.fault = fault
+
+
+class UsageError(HotplugError):
+    """The call or the configuration can't work as it stands; the text says what to do."""
+
+    def __init__(self, message: str, slug: str) -> None:
+        super().__init__(f"{message} [{slug}]")
+        self.slug = slug
+
+
+def fault_from(error: BaseException, *, plugin: str, root: Path, files: Mapping[str, bytes], doing: str) -> Fault:
+    """Turn what a load raised into a `Fault` that points into the plugin.
+
+    `root` is the plugin's directory, `files` its sources by relative path, `doing` the step
+    ("import", "on_load"). Keeps no reference to `error`.
+    """
+    if isinstance(error, PluginFault):
+        return error.fault
+    path, line = _last_place(error, root, files)
+    said = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+    slug, remedy = _slug_and_remedy(error, doing)
+    return Fault(
+        plugin, slug, said, path, line, _source_line(path, line, root, files), remedy, own_bytes=False
+    )
+
+
+def syntax_fault(error: SyntaxError, plugin: str, path: Path) -> Fault:
+    """Turn what compiling `path` raised into a `Fault`."""
+    said = f"{type(error).__name__}: {error.msg}"
+    return Fault(plugin, "syntax-error", said, path, error.lineno, error.text or "")
+
+
+def _slug_and_remedy(error: BaseException, doing: str) -> tuple[str, str]:
+    if isinstance(error, SystemExit):
+        return "exit-at-import", "Remove the exit: a plugin that is loaded must not end its process."
+    if isinstance(error, ModuleNotFoundError):
+        return "missing-module", f"Install the package that provides {error.name!r}, or mend the import."
+    slug = {"import": "import-error", "state": "state-refused"}.get(doing, f"{doing.replace('_', '-')}-error")
+    return slug, TRY_AGAIN
+
+
+def _inside(filename: str, root: Path) -> bool:
+    return filename.startswith(f"{root}{os.sep}")
+
+
+def _last_place(error: BaseException, root: Path, files: Mapping[str, bytes]) -> tuple[Path | None, int | None]:
+    """Return file and line of the innermost frame that lies in the plugin."""
+    place: tuple[Path | None, int | None] = (None, None)
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        relative = _relative(frame.f_globals.get("__file__"), root)
+        if relative in files:
+            place = (root / relative, line)
+    return place
+
+
+def _relative(filename: object, root: Path) -> str:
+    if not isinstance(filename, str) or not _inside(filename, root):
+        return ""
+    return filename[len(str(root)) + 1 :].replace(os.sep, "/")
+
+
+def _source_line(path: Path | None, line: int | None, root: Path, files: Mapping[str, bytes]) -> str:
+    if path is None or not line:
+        return ""
+    data = files.get(path.relative_to(root).as_posix(), b"")
+    lines = data.decode("utf-8", "backslashreplace").splitlines()
+    return lines[line - 1] if line <= len(lines) else ""
+
+
+def forget_sources(filenames: Iterable[str]) -> None:
+    """Drop what `linecache` knows of files whose content changed, so that tracebacks show the new lines."""
+    for filename in filenames:
+        linecache.cache.pop(filename, None)
+
+
+def on_behalf_of(fault: Fault, plugin: str) -> Fault:
+    """Return the same fault as seen from `plugin`, which depends on the one that is broken."""
+    return fault if fault.plugin == plugin else replace(fault, message=f"{fault.plugin}: {fault.message}")

@@ -1,0 +1,88 @@
+"""Facts about what happened to a plugin, and subscribers that cannot hurt a reload.
+
+Events are queued inside the reload and delivered outside its lock, in order. A subscriber that
+raises is logged and hurts nobody. Knows nothing of how a reload works.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from pytest_hotplug.reloader.errors import Fault, UsageError, did_you_mean
+
+__all__ = ["Event", "Events", "Kind"]
+
+Kind = Literal["loaded", "kept", "error", "unloaded", "retired"]
+KINDS: tuple[str, ...] = get_args(Kind)
+LOG = logging.getLogger("hotplug")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One fact: `loaded` (a generation now serves), `kept` (new bytes refused), `error` (its text),
+    `unloaded` (no longer serves), `retired` (an old generation is gone). `at` is `time.time()`."""
+
+    kind: Kind
+    plugin: str
+    generation: int | None = None
+    version: str = ""
+    digest: str = ""
+    message: str = ""
+    error: Fault | None = None
+    at: float = field(default_factory=time.time)
+
+
+class Events:
+    """The subscribers of one manager, and the facts that wait for delivery."""
+
+    def __init__(self) -> None:
+        self._subscribers: list[Callable[[Event], None]] = []
+        self._waiting: deque[Event] = deque()
+        # One thread delivers at a time, so that order is kept; reentrant, because a callback may reload.
+        self._delivery = threading.RLock()
+
+    def subscribe(self, subscriber: Callable[[Event], None]) -> Callable[[], None]:
+        """Call `subscriber` with every event from now on; return what ends it."""
+        self._subscribers = [*self._subscribers, subscriber]
+
+        def unsubscribe() -> None:
+            self._subscribers = [s for s in self._subscribers if s is not subscriber]
+
+        return unsubscribe
+
+    def register_callback(self, kind: str, callback: Callable[..., object]) -> Callable[[], None]:
+        """Call `callback(plugin_name)`, for "error" `callback(plugin_name, message)`; return what ends it."""
+        if kind not in KINDS:
+            known = ", ".join(KINDS)
+            raise UsageError(f"no event is called {kind!r}{did_you_mean(kind, KINDS)} ({known})", "unknown-event")
+
+        def relay(event: Event) -> None:
+            if event.kind == kind:
+                callback(event.plugin, event.message) if kind == "error" else callback(event.plugin)
+
+        return self.subscribe(relay)
+
+    def post(self, *events: Event) -> None:
+        """Queue facts; `deliver` hands them out once no lock of the reload is held."""
+        self._waiting.extend(events)
+
+    def deliver(self) -> None:
+        """Hand out everything that waits, in order, before returning."""
+        with self._delivery:
+            while self._waiting:
+                event = self._waiting.popleft()
+                for subscriber in self._subscribers:
+                    self._tell(subscriber, event)
+
+    @staticmethod
+    def _tell(subscriber: Callable[[Event], None], event: Event) -> None:
+        try:
+            subscriber(event)
+        except Exception:
+            LOG.exception("hotplug.callback_failed", extra={"plugin": event.plugin, "kind": event.kind})

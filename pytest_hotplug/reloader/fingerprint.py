@@ -1,0 +1,283 @@
+"""Decide whether a plugin really changed.
+
+Whoever says "look again" proves nothing; this module looks. A `Look` is the cheap signature of
+every file that counts; when it differs (or is too young to be trusted) the bytes decide: two trees
+are equal when every .py and .json has the same relative name, length and MD5, whatever the clock
+says. The bytes that are hashed here are the bytes that the loader compiles. Reads files, changes
+nothing.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_hotplug.reloader.errors import Fault, PluginFault
+
+__all__ = ["Look", "Snapshot", "Unsettled", "digest_of", "look_at", "settle", "snapshot"]
+
+# Bound at import: a test that patches builtins.open or os.* must not blind the reloader.
+_open, _read, _fstat, _close, _scandir, _stat, _realpath = (
+    os.open, os.read, os.fstat, os.close, os.scandir, os.stat, os.path.realpath,
+)  # fmt: skip
+
+MAX_FILES = 2_000
+MAX_DEPTH = 16
+MAX_FILE_BYTES = 16 * 1024 * 1024
+MAX_TREE_BYTES = 64 * 1024 * 1024
+
+# A change inside the clock tick of our own read leaves the signature as it was: until a file is
+# this old, its bytes are read again. File systems tick every 1-10 ms, FAT every 2 s.
+RACY_NS = 2_000_000_000
+
+Signature = tuple[int, int, int, int]  # mtime_ns, size, inode, ctime_ns: compared for inequality only
+
+
+class Unsettled(Exception):
+    """The files kept moving for the whole of `settle_max`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One cheap look at a tree: where it really lies, and the signature of every counted file."""
+
+    root: str
+    files: Mapping[str, Signature]
+    at: int  # time.time_ns() before the look
+
+    def same_as(self, other: Look) -> bool:
+        return self.files == other.files and self.root == other.root
+
+    @property
+    def racy(self) -> bool:
+        """Tell whether a file was so young at the look that an edit in the same tick would hide."""
+        at = self.at
+        return any(abs(at - s[3]) < RACY_NS or abs(at - s[0]) < RACY_NS for s in self.files.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Every regular file of a plugin at one moment, read once, and the digest of those that count."""
+
+    look: Look
+    files: Mapping[str, bytes]
+    md5: Mapping[str, str]
+    digest: str
+
+    @property
+    def root(self) -> Path:
+        return Path(self.look.root)
+
+
+def is_noise(name: str) -> bool:
+    """Tell whether a file or directory of this name never belongs to a plugin's version."""
+    return (
+        name[0] in ".#"
+        or name.endswith(("~", ".swp", ".swx", ".tmp", ".pyc", "___jb_tmp___", "___jb_old___"))
+        or name in ("__pycache__", "4913")
+    )
+
+
+def is_test(name: str) -> bool:
+    """Tell whether a file or directory of this name is part of a plugin's own tests."""
+    return name in ("tests", "conftest.py") or (
+        name.endswith(".py") and (name.startswith("test_") or name.endswith("_test.py"))
+    )
+
+
+def _ignored(relative: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(relative, p) or fnmatch.fnmatchcase(relative, f"*/{p}") for p in patterns)
+
+
+def look_at(path: str | Path, ignore: Sequence[str] = ()) -> Look:
+    """Take the signature of every .py and .json below `path` that counts; raises OSError."""
+    at = time.time_ns()
+    root = _realpath(path)
+    files: dict[str, Signature] = {}
+    _walk(root, "", files, None, root, 0)
+    if ignore:
+        files = {name: s for name, s in files.items() if not _ignored(name, ignore)}
+    return Look(root, files, at)
+
+
+def _walk(
+    top: str, prefix: str, counted: dict[str, Signature], others: dict[str, Signature] | None, root: str, depth: int
+) -> None:
+    """Collect the signatures below `top`: of .py and .json files, and into `others` of all the rest."""
+    with _scandir(top) as entries:
+        for entry in entries:
+            name = entry.name
+            if is_noise(name) or is_test(name):
+                continue
+            if entry.is_symlink() and not _stays_inside(entry.path, root):
+                continue
+            try:
+                if entry.is_dir():
+                    if depth < MAX_DEPTH:
+                        _walk(entry.path, f"{prefix}{name}/", counted, others, root, depth + 1)
+                    continue
+                into = counted if name.endswith((".py", ".json")) else others
+                if into is not None:
+                    s = entry.stat()
+                    into[prefix + name] = (s.st_mtime_ns, s.st_size, s.st_ino, s.st_ctime_ns)
+            except FileNotFoundError:
+                continue  # it vanished between the listing and the look: the next look will tell
+            if len(counted) > MAX_FILES:
+                return
+
+
+def _stays_inside(path: str, root: str) -> bool:
+    """Tell whether a link leads to a place below `root`; loops and links to `root` itself don't."""
+    target = _realpath(path)
+    return target.startswith(root + os.sep) and not path.startswith(target + os.sep)
+
+
+def snapshot(path: Path, *, plugin: str, ignore: Sequence[str] = ()) -> Snapshot:
+    """Read every regular file of a plugin once; raises PluginFault, Unsettled when files move meanwhile."""
+    look = _looked(path, plugin, ignore)
+    others: dict[str, Signature] = {}
+    everything: dict[str, Signature] = {}
+    _walk(look.root, "", everything, others, look.root, 0)
+    others.update({name: s for name, s in everything.items() if name not in look.files})
+    _check_size(plugin, path, look, others)
+    files = {name: _bytes(look, name, plugin, path, signature) for name, signature in look.files.items()}
+    md5 = {name: md5_of(data) for name, data in files.items()}
+    files.update({name: _bytes(look, name, plugin, path, signature) for name, signature in others.items()})
+    if not look_at(path, ignore).same_as(look):
+        raise Unsettled(f"{plugin}: files changed while they were read")
+    return Snapshot(look, files, md5, digest_of(files, md5))
+
+
+def _looked(path: Path, plugin: str, ignore: Sequence[str]) -> Look:
+    try:
+        return look_at(path, ignore)
+    except FileNotFoundError:
+        raise PluginFault(_missing(plugin, path)) from None
+    except OSError as error:
+        raise PluginFault(_unreadable(plugin, path, error)) from None
+
+
+def _check_size(plugin: str, path: Path, look: Look, others: Mapping[str, Signature]) -> None:
+    sizes = {name: s[1] for name, s in (*look.files.items(), *others.items())}
+    largest = max(sizes, key=sizes.__getitem__, default="")
+    if len(sizes) <= MAX_FILES and sum(sizes.values()) <= MAX_TREE_BYTES and sizes.get(largest, 0) <= MAX_FILE_BYTES:
+        return
+    message = (
+        f"{len(sizes):,} files, {sum(sizes.values()):,} bytes, the largest {largest} with {sizes[largest]:,}; "
+        f"at most {MAX_FILES:,} files, {MAX_TREE_BYTES:,} bytes, {MAX_FILE_BYTES:,} in one"
+    )
+    remedy = "Move data out of the plugin's directory."
+    raise PluginFault(Fault(plugin, "plugin-too-large", message, path, remedy=remedy, own_bytes=False))
+
+
+def _bytes(look: Look, name: str, plugin: str, path: Path, expected: Signature) -> bytes:
+    """Read one file through one descriptor and make sure that it is the one that was looked at."""
+    try:
+        # O_NONBLOCK: a FIFO named main.py must not hang the worker.
+        fd = _open(_realpath(f"{look.root}/{name}"), os.O_RDONLY | _O_NONBLOCK | _O_CLOEXEC)
+    except FileNotFoundError:
+        raise Unsettled(f"{plugin}: {name} vanished while it was read") from None
+    except OSError as error:
+        raise PluginFault(_unreadable(plugin, path / name, error)) from None
+    try:
+        if not stat.S_ISREG(_fstat(fd).st_mode):
+            raise PluginFault(
+                Fault(plugin, "not-a-file", f"{name} is no regular file", path / name, remedy="Remove it.")
+            )
+        data = _read_all(fd)
+        after = _fstat(fd)
+    except OSError as error:
+        raise PluginFault(_unreadable(plugin, path / name, error)) from None
+    finally:
+        _close(fd)
+    if (after.st_mtime_ns, after.st_size, after.st_ino, after.st_ctime_ns) != expected or len(data) != expected[1]:
+        raise Unsettled(f"{plugin}: {name} changed while it was read")
+    return data
+
+
+_O_NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)
+_O_CLOEXEC: int = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+def _read_all(fd: int) -> bytes:
+    parts = []
+    while part := _read(fd, 1 << 20):
+        parts.append(part)
+        if len(parts) * (1 << 20) > MAX_TREE_BYTES:
+            break  # it grows while we read: the signature will not match
+    return b"".join(parts)
+
+
+def md5_of(data: bytes) -> str:
+    """Return the hex MD5 of `data`: it detects change and is no signature."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def digest_of(files: Mapping[str, bytes], md5: Mapping[str, str]) -> str:
+    """Return one digest over relative names, lengths and MD5s of the counted files."""
+    lines = (f"{name}\0{len(files[name])}\0{md5[name]}\n" for name in sorted(md5))
+    return md5_of("".join(lines).encode("utf-8", "surrogateescape"))
+
+
+def settle(
+    path: Path, *, plugin: str, ignore: Sequence[str] = (), debounce: float, settle_max: float
+) -> Snapshot:
+    """Return a snapshot that was the same twice, `debounce` seconds apart.
+
+    With `debounce` 0 one consistent snapshot is enough. Raises Unsettled when the files still move
+    after `settle_max` seconds, PluginFault when they can't be read for as long.
+    """
+    deadline = time.monotonic() + settle_max
+    before: Snapshot | PluginFault | None = None
+    while True:
+        now = _try_snapshot(path, plugin, ignore)
+        if _settled(before, now, debounce):
+            if isinstance(now, PluginFault):
+                raise now
+            assert isinstance(now, Snapshot), "only a snapshot or a fault can settle"
+            return now
+        if time.monotonic() >= deadline:
+            raise Unsettled(f"{plugin}: the files still change after {settle_max:g} s")
+        before = now
+        time.sleep(min(debounce, max(0.0, deadline - time.monotonic())) or 0.001)
+
+
+def _try_snapshot(path: Path, plugin: str, ignore: Sequence[str]) -> Snapshot | PluginFault | None:
+    try:
+        return snapshot(path, plugin=plugin, ignore=ignore)
+    except Unsettled:
+        return None
+    except PluginFault as fault:
+        return fault
+
+
+def _settled(before: Snapshot | PluginFault | None, now: Snapshot | PluginFault | None, debounce: float) -> bool:
+    if now is None:
+        return False
+    if debounce == 0:
+        return True
+    if isinstance(now, PluginFault):
+        return isinstance(before, PluginFault) and before.fault == now.fault
+    return isinstance(before, Snapshot) and before.digest == now.digest
+
+
+def _missing(plugin: str, path: Path) -> Fault:
+    return Fault(
+        plugin, "plugin-missing", f"the directory {path} is gone", path,
+        remedy="Put the directory back, or unload the plugin.", own_bytes=False,
+    )  # fmt: skip
+
+
+def _unreadable(plugin: str, path: Path, error: OSError) -> Fault:
+    if isinstance(error, FileNotFoundError):
+        return _missing(plugin, path)
+    return Fault(
+        plugin, "unreadable", f"can't be read: {error.strerror}", path,
+        remedy="Give the worker's user read permission; it is tried again when that changes.", own_bytes=False,
+    )  # fmt: skip

@@ -1,0 +1,78 @@
+"""One loaded version of a plugin, frozen: number, version, digest, modules.
+
+Whoever holds a Generation keeps its code alive. Made by the loader, never changed.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from pytest_hotplug.reloader.context import Context
+from pytest_hotplug.reloader.fingerprint import Snapshot
+from pytest_hotplug.reloader.manifest import Manifest
+from pytest_hotplug.reloader.modules import Namespace
+
+__all__ = ["Entry", "Generation", "Hooks"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A function of a plugin and how it wants to be called.
+
+    `accepted` are its parameter names (None: any), `injected` those that the reloader fills in.
+    """
+
+    function: Callable[..., Any]
+    accepted: frozenset[str] | None
+    injected: frozenset[str]
+
+    @classmethod
+    def of(cls, function: Callable[..., Any], injectable: frozenset[str]) -> Entry:
+        try:
+            parameters = inspect.signature(function).parameters.values()
+        except (TypeError, ValueError):  # a callable without a signature: it takes what it is given
+            return cls(function, None, frozenset())
+        named = frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        return cls(function, None if takes_any else named, named & injectable)
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """The optional functions of a plugin's life; None where it has none."""
+
+    on_load: Entry | None = None
+    on_unload: Entry | None = None
+    save_state: Callable[[], Any] | None = None
+    load_state: Callable[[Any, str], Any] | None = None
+    health: Callable[[], Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Generation:
+    """One loaded version: which plugin, its number in this process, what was loaded and when.
+
+    `loaded_at` is `time.time()`; `modules` maps qualified names to modules and grows with lazy imports.
+    """
+
+    name: str
+    number: int
+    version: str
+    digest: str
+    loaded_at: float
+    modules: Mapping[str, ModuleType] = field(repr=False)
+    manifest: Manifest = field(repr=False)
+    namespace: Namespace = field(repr=False)
+    snapshot: Snapshot = field(repr=False)
+    context: Context = field(repr=False)
+    entry: Entry | None = field(repr=False)
+    hooks: Hooks = field(repr=False)
+
+    @property
+    def bound(self) -> Mapping[str, Generation]:
+        """Return the generations of other plugins that this one uses."""
+        return self.namespace.bound

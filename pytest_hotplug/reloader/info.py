@@ -1,0 +1,72 @@
+"""What is known of plugins, as plain data for commands, health checks and tests. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from pytest_hotplug.reloader.leases import Leases
+from pytest_hotplug.reloader.registry import Registry, Slot
+from pytest_hotplug.reloader.reload import HotLoader
+from pytest_hotplug.reloader.watching import Watching
+
+__all__ = ["health_of", "info_of", "state_of"]
+
+
+def state_of(slot: Slot, registry: Registry) -> str:
+    """Return serving, degraded, paused, settling, disabled, not-loaded or failed."""
+    serving = slot.name in registry.serving
+    if not slot.enabled and not serving:
+        return "disabled"
+    if slot.paused is not None:
+        return "paused"
+    if slot.settling:
+        return "settling"
+    if slot.refusal is not None:
+        return "degraded" if serving else "failed"
+    return "serving" if serving else "not-loaded"
+
+
+def info_of(slot: Slot, registry: Registry, hot: HotLoader, leases: Leases) -> dict[str, Any]:
+    """Return everything that is known of one plugin; see PluginManager.get_plugin_hot_info."""
+    serving = registry.serving.get(slot.name)
+    return {
+        "name": slot.name,
+        "version": serving.version if serving else None,
+        "state": state_of(slot, registry),
+        "loaded": serving is not None,
+        "has_updates": serving is not None and hot.check_plugin_updates(slot.name),
+        "load_time": serving.loaded_at if serving else None,
+        "digest": serving.digest if serving else None,
+        "generation": serving.number if serving else None,
+        "reload_count": slot.reloads,
+        "error": str(slot.refusal.fault) if slot.refusal else None,
+        "in_flight": leases.calls_of(slot.name),
+        "generations_alive": slot.alive(),
+        "depends_on": sorted(registry.uses().get(slot.name, ())),
+        "path": str(slot.found.path),
+    }
+
+
+def health_of(
+    registry: Registry, hot: HotLoader, leases: Leases, watching: Watching | None, enabled: bool
+) -> dict[str, Any]:
+    """Return status, reasons and counts over all plugins; see PluginManager.health."""
+    states = {name: state_of(slot, registry) for name, slot in sorted(registry.slots.items())}
+    failed = [f"{name}: nothing serves" for name, state in states.items() if state == "failed"]
+    degraded = [f"{n}: {registry.slots[n].refusal.fault}" for n, s in states.items() if s == "degraded"]  # type: ignore[union-attr]
+    if watching is not None and not watching.alive:
+        degraded.append("the watcher is down; plugins are still checked before each execution")
+    return {
+        "status": "failed" if failed else "degraded" if degraded else "ok",
+        "reasons": failed + degraded,
+        "plugins": states,
+        "hot_reload_enabled": enabled,
+        "watching": None if watching is None else {"backend": watching.backend, "reason": watching.reason},
+        "calls_in_flight": leases.calls(),
+        "digest": "md5 (detects change; it is no signature)",
+        "privileged": hasattr(os, "geteuid") and os.geteuid() == 0,
+        "pid": os.getpid(),
+        "python": sys.version.split()[0],
+    }

@@ -1,0 +1,209 @@
+"""Running calls pin their generation; a generation retires when its last lease ends.
+
+A lease lasts until the call returns; for a coroutine, generator or async generator that the call
+returned, until that is finished, closed or collected. A generation that another one is bound to is
+held by that one's life. Knows nothing of what retiring means.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
+from contextvars import ContextVar
+from typing import Any
+
+from pytest_hotplug.reloader.generation import Generation
+
+__all__ = ["Leases", "calling"]
+
+_CALLING: ContextVar[tuple[str, ...]] = ContextVar("hotplug_calling", default=())
+
+
+def calling() -> tuple[str, ...]:
+    """Return the plugins whose calls are under way on this thread or task, outermost first."""
+    return _CALLING.get()
+
+
+class _Hold:
+    """Who holds one generation."""
+
+    __slots__ = ("bindings", "calls", "when_idle")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.bindings = 0
+        self.when_idle: Callable[[], None] | None = None
+
+
+class Leases:
+    """The holds of one manager's generations."""
+
+    def __init__(self) -> None:
+        self._holds: dict[Generation, _Hold] = {}
+        self._gated: set[str] = set()
+        # Guards _holds and _gated; also where calls wait at a gate and a gate waits for calls.
+        self._changed = threading.Condition(threading.Lock())
+
+    def take(self, name: str, current: Callable[[], Generation | None]) -> Generation | None:
+        """Pin and return what `current()` says, in one step; waits while `name` is gated."""
+        with self._changed:
+            while name in self._gated:
+                self._changed.wait()
+            generation = current()
+            if generation is not None:
+                self._hold(generation).calls += 1
+            return generation
+
+    def give_back(self, generation: Generation) -> None:
+        """End one call's lease."""
+        self._let_go(generation, calls=1)
+
+    def bind(self, generation: Generation) -> None:
+        """Hold a generation for as long as another one uses it; ended by `unbind`."""
+        with self._changed:
+            self._hold(generation).bindings += 1
+
+    def unbind(self, generation: Generation) -> None:
+        self._let_go(generation, bindings=1)
+
+    def when_idle(self, generation: Generation, then: Callable[[], None]) -> bool:
+        """Call `then` once nobody holds a superseded generation: now (and return True), or at the last give-back."""
+        with self._changed:
+            hold = self._hold(generation)
+            if hold.calls or hold.bindings:
+                hold.when_idle = then
+                return False
+            del self._holds[generation]
+        then()
+        return True
+
+    def calls(self, generations: Iterable[Generation] | None = None) -> int:
+        """Return how many calls are in flight on these generations (None: on all)."""
+        with self._changed:
+            holds = self._holds.values() if generations is None else [self._holds.get(g) for g in generations]
+            return sum(hold.calls for hold in holds if hold is not None)
+
+    def calls_of(self, name: str) -> int:
+        """Return how many calls of a plugin are in flight, on whatever generation."""
+        with self._changed:
+            return sum(hold.calls for generation, hold in self._holds.items() if generation.name == name)
+
+    def gate(self, names: Iterable[str], timeout: float) -> bool:
+        """Let new calls of `names` wait and the running ones end; False (gate open again) after `timeout` seconds."""
+        names = set(names)
+        with self._changed:
+            self._gated |= names
+            if self._changed.wait_for(lambda: not self._busy(names), timeout):
+                return True
+        self.open(names)
+        return False
+
+    def open(self, names: Iterable[str]) -> None:
+        """Let calls of `names` begin again."""
+        with self._changed:
+            self._gated -= set(names)
+            self._changed.notify_all()
+
+    def _busy(self, names: set[str]) -> bool:
+        return any(hold.calls for generation, hold in self._holds.items() if generation.name in names)
+
+    def _hold(self, generation: Generation) -> _Hold:
+        return self._holds.setdefault(generation, _Hold())
+
+    def _let_go(self, generation: Generation, *, calls: int = 0, bindings: int = 0) -> None:
+        then = None
+        with self._changed:
+            hold = self._hold(generation)
+            hold.calls -= calls
+            hold.bindings -= bindings
+            assert hold.calls >= 0 and hold.bindings >= 0, "a lease ends once"
+            if not hold.calls and not hold.bindings:
+                then = hold.when_idle
+                if then is not None:
+                    del self._holds[generation]
+                self._changed.notify_all()
+        if then is not None:
+            then()
+
+    # -- results that outlive their call ---------------------------------------------------------
+
+    def call(self, generation: Generation, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call on a generation whose lease was taken; the lease ends with the call or with what it returned."""
+        token = _CALLING.set((*_CALLING.get(), generation.name))
+        try:
+            result = function(*args, **kwargs)
+        except BaseException:
+            self.give_back(generation)
+            raise
+        finally:
+            _CALLING.reset(token)
+        return self._outliving(generation, result)
+
+    def _outliving(self, generation: Generation, result: Any) -> Any:
+        if inspect.isgenerator(result):
+            return self._until_done(generation, lambda done: _generator(result, done))
+        if inspect.iscoroutine(result):
+            return self._until_done(generation, lambda done: _coroutine(result, done))
+        if inspect.isasyncgen(result):
+            return self._until_done(generation, lambda done: _async_generator(result, done))
+        self.give_back(generation)
+        return result
+
+    def _until_done(self, generation: Generation, wrap: Callable[[Callable[[], None]], Any]) -> Any:
+        once = weakref.finalize(object_with_life := _Life(), self.give_back, generation)
+        once.atexit = False
+        wrapped = wrap(lambda: _end(once))
+        # Never started and dropped: no `finally` runs, so the wrapper's own end releases the lease too.
+        weakref.finalize(wrapped, _keep_until_now, object_with_life).atexit = False
+        return wrapped
+
+
+class _Life:
+    """Lives as long as the result of a call is wanted."""
+
+    __slots__ = ("__weakref__",)
+
+
+def _keep_until_now(life: _Life) -> None:
+    """Hold `life` as an argument until the wrapper is collected."""
+
+
+def _end(once: weakref.finalize[..., Any]) -> None:
+    once()
+
+
+def _generator(inner: Generator[Any, Any, Any], done: Callable[[], None]) -> Generator[Any, Any, Any]:
+    try:
+        return (yield from inner)
+    finally:
+        done()
+
+
+async def _coroutine(inner: Coroutine[Any, Any, Any], done: Callable[[], None]) -> Any:
+    try:
+        return await inner
+    finally:
+        done()
+
+
+async def _async_generator(inner: AsyncGenerator[Any, Any], done: Callable[[], None]) -> AsyncGenerator[Any, Any]:
+    try:
+        sent: Any = None
+        step = inner.asend(sent)
+        while True:
+            try:
+                value = await step
+            except StopAsyncIteration:
+                return
+            try:
+                sent = yield value
+                step = inner.asend(sent)
+            except GeneratorExit:
+                await inner.aclose()
+                raise
+            except BaseException as error:
+                step = inner.athrow(error)
+    finally:
+        done()

@@ -1,0 +1,280 @@
+"""Directory -> Generation -> gone.
+
+Builds a generation beside the one that serves, starts it, hands state over, takes it down again.
+Every step that fails raises PluginFault with file and line; nothing here decides what serves.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from pytest_hotplug.reloader.context import Context, Host, LoopThread, injectable_names
+from pytest_hotplug.reloader.dependencies import check_requirements
+from pytest_hotplug.reloader.discovery import Found, check_public_name
+from pytest_hotplug.reloader.errors import Fault, PluginFault, did_you_mean, fault_from, syntax_fault
+from pytest_hotplug.reloader.fingerprint import Snapshot
+from pytest_hotplug.reloader.generation import Entry, Generation, Hooks
+from pytest_hotplug.reloader.manifest import EntryPoint, Manifest, parse_entry, parse_manifest
+from pytest_hotplug.reloader.modules import CodePath, Namespace, Neighbours
+from pytest_hotplug.reloader.settings import Settings
+from pytest_hotplug.reloader.transaction import LoadAbandoned, Transaction
+
+__all__ = ["Loader", "manifest_of"]
+
+LOG = logging.getLogger("hotplug")
+
+
+def manifest_of(found: Found, snapshot: Snapshot) -> Manifest:
+    """Read the manifest out of a snapshot; raises PluginFault with every fault in it."""
+    name = next((m for m in found.layout.manifest if m in snapshot.files), found.layout.manifest[0])
+    data = snapshot.files.get(name)
+    if data is None and not _may_lack_manifest(found, snapshot):
+        message = f"there is no {name}, and no entry module {found.layout.entry_module or '__init__'!r} either"
+        raise PluginFault(Fault(found.name, "no-manifest", message, found.path))
+    return parse_manifest(data, plugin=found.name, path=found.path / name, layout=found.layout)
+
+
+def _may_lack_manifest(found: Found, snapshot: Snapshot) -> bool:
+    module = found.layout.entry_module.replace(".", "/")
+    return any(file in snapshot.files for file in (f"{module}.py", f"{module}/__init__.py".lstrip("/")))
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What `save_state` returned, and the version that saved it."""
+
+    version: str
+    value: Any
+
+
+class Loader:
+    """Makes and unmakes generations for one manager."""
+
+    def __init__(self, settings: Settings, host: Host, loop: LoopThread, neighbours: Neighbours) -> None:
+        self.code_path: CodePath | None = None  # a sandbox compiles unchanged files under the original's name
+        self._settings = settings
+        self._host = host
+        self._loop = loop
+        self._neighbours = neighbours
+        self._injectable = injectable_names(settings.host_parameter)
+
+    def load(
+        self,
+        found: Found,
+        snapshot: Snapshot,
+        manifest: Manifest,
+        number: int,
+        load: Transaction,
+        first: Callable[[Namespace], None],
+    ) -> Generation:
+        """Execute a plugin's package and entry module beside whatever serves; raises PluginFault.
+
+        `first` is called with the new namespace before any of its code runs.
+        """
+        check_requirements(manifest, plugin=found.name, path=found.path / (manifest.file or "."))
+        entry_point = self._entry_point(found, snapshot, manifest)
+        namespace = self._namespace(found, snapshot, number, load)
+        self._compile(found, namespace)
+        first(namespace)
+        main = entry_point.module if entry_point else ""
+        with _Pointing("import", found, snapshot):
+            namespace.load(namespace.public)
+            namespace.load(namespace.full_name(main))
+        context = Context(found.name, manifest.version, number, self._host, self._loop)
+        generation = Generation(
+            name=found.name,
+            number=number,
+            version=manifest.version,
+            digest=snapshot.digest,
+            loaded_at=time.time(),
+            modules=MappingProxyType(namespace.modules),
+            manifest=manifest,
+            namespace=namespace,
+            snapshot=snapshot,
+            context=context,
+            entry=self._entry(found, namespace, entry_point, manifest),
+            hooks=self._hooks(found, namespace, main),
+        )
+        return generation
+
+    def start(self, generation: Generation) -> None:
+        """Call `on_load`; raises PluginFault."""
+        hook = generation.hooks.on_load
+        if hook is not None:
+            with _Pointing("on_load", generation, generation.snapshot):
+                self._run(generation, hook)
+
+    def save_state(self, old: Generation) -> State | None:
+        """Ask a generation for its state, None when it has none to give; raises PluginFault."""
+        if old.hooks.save_state is None:
+            return None
+        with _Pointing("state", old, old.snapshot):
+            return State(old.version, old.context.run(old.hooks.save_state()))
+
+    def load_state(self, new: Generation, state: State | None) -> None:
+        """Give a generation its predecessor's state, if it wants one; raises PluginFault."""
+        if state is None or new.hooks.load_state is None:
+            return
+        with _Pointing("state", new, new.snapshot):
+            new.context.run(new.hooks.load_state(state.value, state.version))
+
+    def unload(self, generation: Generation, *, started: bool, timeout: float) -> list[str]:
+        """Call `on_unload` (of a generation that was started), undo and join; return what went wrong, in words."""
+        problems = []
+        generation.context.stopping.set()
+        hook = generation.hooks.on_unload
+        if started and hook is not None:
+            try:
+                self._run(generation, hook)
+            except Exception as error:
+                LOG.exception("hotplug.on_unload_failed", extra={"plugin": generation.name})
+                problems.append(f"on_unload failed: {type(error).__name__}: {error}")
+        return problems + generation.context.close(timeout)
+
+    # -- building -------------------------------------------------------------------------------
+
+    def _entry_point(self, found: Found, snapshot: Snapshot, manifest: Manifest) -> EntryPoint | None:
+        where = found.path / manifest.file if manifest.file else found.path
+        entry = parse_entry(manifest.entry_point, plugin=found.name, path=where)
+        for file in snapshot.files:
+            if file.endswith(tuple(EXTENSION_SUFFIXES)):
+                raise PluginFault(_extension_fault(found, file))
+        return entry
+
+    def _namespace(self, found: Found, snapshot: Snapshot, number: int, load: Transaction) -> Namespace:
+        check_public_name(found)
+        namespace = Namespace(
+            plugin=found.name,
+            public=found.public,
+            number=number,
+            path=found.path,
+            snapshot=snapshot,
+            neighbours=self._neighbours,
+            code_path=self.code_path,
+            wait=self._settings.load_timeout,
+        )
+        namespace.transaction = load
+        load.candidates[found.public] = namespace
+        return namespace
+
+    def _compile(self, found: Found, namespace: Namespace) -> None:
+        for file in namespace.source_files():
+            try:
+                namespace.code_of(file)
+            except SyntaxError as error:
+                raise PluginFault(syntax_fault(error, found.name, found.path / file)) from None
+
+    def _entry(self, found: Found, namespace: Namespace, entry: EntryPoint | None, manifest: Manifest) -> Entry | None:
+        if entry is None:
+            return None
+        function = self._function(found, namespace, entry, manifest, "entry")
+        own = Entry.of(function, self._injectable)
+        return Entry(own.function, own.accepted, own.injected - set(manifest.parameters))
+
+    def _function(
+        self, found: Found, namespace: Namespace, entry: EntryPoint, manifest: Manifest, what: str
+    ) -> Callable[..., Any]:
+        where = found.path / manifest.file if manifest.file else found.path
+        if not namespace.has(entry.module):
+            known = [name for name in namespace.relative_names() if name]
+            message = f"{what} {entry}: the plugin has no module {entry.module!r}{did_you_mean(entry.module, known)}"
+            raise PluginFault(Fault(found.name, "bad-entry", message, where))
+        module = namespace.load(namespace.full_name(entry.module))
+        function = getattr(module, entry.attribute, None)
+        file = getattr(module, "__file__", None)
+        here = Path(file) if file else where
+        if function is None:
+            message = f"{what} {entry}: there is no function {entry.attribute!r}" + did_you_mean(
+                entry.attribute, [n for n in vars(module) if not n.startswith("_")]
+            )
+            raise PluginFault(Fault(found.name, "no-entry", message, here))
+        if not callable(function):
+            message = f"{what} {entry} is not callable but {type(function).__name__}"
+            raise PluginFault(Fault(found.name, "no-entry", message, here))
+        home = getattr(function, "__module__", None)
+        if not isinstance(home, str) or not namespace.owns(home):
+            message = f"{what} {entry} is no function of this plugin (it belongs to {home!r})"
+            raise PluginFault(Fault(found.name, "foreign-entry", message, here))
+        return function  # type: ignore[no-any-return]
+
+    def _hooks(self, found: Found, namespace: Namespace, main: str) -> Hooks:
+        module = namespace.load(namespace.full_name(main))
+
+        def own(name: str) -> Callable[..., Any] | None:
+            function = getattr(module, name, None)
+            return function if callable(function) else None
+
+        def hook(name: str, setting: str) -> Entry | None:
+            if setting:
+                point = parse_entry(setting, plugin=found.name, path=found.path)
+                assert point is not None, "a setting that is not empty names a function"
+                home = namespace.load(namespace.full_name(point.module)) if namespace.has(point.module) else None
+                function = getattr(home, point.attribute, None)
+            else:
+                function = own(name)
+            return Entry.of(function, self._injectable) if callable(function) else None
+
+        with _Pointing("import", found, None):
+            return Hooks(
+                on_load=hook("on_load", found.layout.on_load),
+                on_unload=hook("on_unload", found.layout.on_unload),
+                save_state=own("save_state"),
+                load_state=own("load_state"),
+                health=own("health"),
+            )
+
+    # -- calling --------------------------------------------------------------------------------
+
+    def _run(self, generation: Generation, hook: Entry) -> Any:
+        return generation.context.run(hook.function(**self.injected(generation, hook)))
+
+    def injected(self, generation: Generation, entry: Entry) -> dict[str, Any]:
+        """Return the arguments that an entry or hook asked for by name."""
+        return {
+            name: generation.context if name == "context" else generation.context.host for name in entry.injected
+        }
+
+
+class _Pointing:
+    """Turn whatever a plugin's code raises into a PluginFault that points into the plugin."""
+
+    def __init__(self, doing: str, of: Found | Generation, snapshot: Snapshot | None) -> None:
+        self._doing = doing
+        self._plugin = of.name
+        self._root = of.path if isinstance(of, Found) else of.namespace.path
+        self._files = snapshot.files if snapshot else {}
+
+    def __enter__(self) -> None:
+        """Begin; there is nothing to set up."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None or isinstance(error, (LoadAbandoned, PluginFault)):
+            return
+        fault = fault_from(error, plugin=self._plugin, root=self._root, files=self._files, doing=self._doing)
+        raise PluginFault(fault) from None
+
+
+def _extension_fault(found: Found, file: str) -> Fault:
+    message = "extension modules can't be unloaded, so a hot plugin must not hold one"
+    remedy = "Ship it as a distribution of its own and name that in the manifest's dependencies."
+    return Fault(found.name, "extension-module", message, found.path / file, remedy=remedy)
+
+
+def prepare_package(found: Found) -> None:
+    """Import the package that plugins of this plugin dir live in, if it has a name.
+
+    Host code may stand in its `__init__.py`; without one, or when the plugin dir lies off sys.path,
+    the finder answers with an empty package.
+    """
+    prefix = found.layout.package
+    if prefix:
+        with _Pointing("import", found, None):
+            importlib.import_module(prefix)

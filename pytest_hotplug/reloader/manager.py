@@ -1,0 +1,375 @@
+"""PluginManager: the registry of plugins and everything a host asks of it.
+
+Thin on purpose: each verb is a line or two that asks the part which knows. Imports no watcher; one
+is injected by the package's front door.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any
+
+from pytest_hotplug.reloader import finder
+from pytest_hotplug.reloader.calls import Calls, Prepared
+from pytest_hotplug.reloader.context import Host, LoopThread
+from pytest_hotplug.reloader.discovery import find_plugins, is_plugin_name
+from pytest_hotplug.reloader.errors import (
+    HotplugError,
+    InvalidPluginName,
+    PluginDisabled,
+    PluginLoadError,
+    UnknownPlugin,
+    UsageError,
+)
+from pytest_hotplug.reloader.events import Event, Events
+from pytest_hotplug.reloader.generation import Generation
+from pytest_hotplug.reloader.info import health_of, info_of
+from pytest_hotplug.reloader.leases import Leases
+from pytest_hotplug.reloader.loader import Loader
+from pytest_hotplug.reloader.modules import Namespace
+from pytest_hotplug.reloader.outcomes import Outcome, Reloaded, Unloaded
+from pytest_hotplug.reloader.registry import Registry, Slot
+from pytest_hotplug.reloader.reload import HotLoader
+from pytest_hotplug.reloader.settings import Layout, Settings, layouts, make_settings
+from pytest_hotplug.reloader.watching import Batch, Watch, Watching, plugins_touched
+
+__all__ = ["PluginManager"]
+
+LOG = logging.getLogger("hotplug")
+
+
+class PluginManager:
+    """Loads plugins, executes them on their newest good version, and reloads them when they change.
+
+    Cheap to make: imports nothing and reads no settings file. Any setting is a keyword, e.g.
+    `PluginManager(plugin_dirs=["plugins"], debounce=0.2)`; relative paths are relative to `root`
+    (default: the working directory). Raises UsageError `[bad-setting]`.
+    """
+
+    default_watch: Watch | None = None  # set by the package's front door
+
+    def __init__(self, *, root: str | Path | None = None, **settings: Any) -> None:
+        self._setup(make_settings(settings), Path(root) if root else Path.cwd())
+
+    @classmethod
+    def from_settings(cls, settings: Settings, root: Path, places: Iterable[Layout] | None = None) -> PluginManager:
+        """Make a manager from settings that were read already; `places` overrides their plugin dirs."""
+        manager = cls.__new__(cls)
+        manager._setup(settings, root, places)
+        return manager
+
+    def _setup(self, settings: Settings, root: Path, places: Iterable[Layout] | None = None) -> None:
+        self.settings = settings
+        self._layouts = tuple(layouts(settings, root) if places is None else places)
+        self._registry = Registry()
+        self._events = Events()
+        self._leases = Leases()
+        self._loop = LoopThread()
+        self._host = Host(settings.host, self._loop)
+        self._hot_loader = HotLoader(
+            settings, self._registry, self._leases, self._events, self._slot, self._make_loader, self
+        )
+        self._calls = Calls(self._leases, self._hot_loader.loader, self._loop)
+        self._before_call: Callable[[Generation], None] | None = None
+        self._enabled = True
+        self._closed = False
+        self._watching: Watching | None = None
+        self._background = _Background(self._hot_loader)
+        self._lock = threading.Lock()  # guards _watching
+
+    def _make_loader(self, hot: HotLoader) -> Loader:
+        return Loader(self.settings, self._host, self._loop, hot)
+
+    # -- what there is --------------------------------------------------------------------------
+
+    @property
+    def plugin_dirs(self) -> tuple[Path, ...]:
+        """Return the plugin dirs, absolute."""
+        return tuple(layout.path for layout in self._layouts)
+
+    def discover(self) -> list[str]:
+        """Look for plugins on disk and return their names, sorted; executes nothing.
+
+        Raises UsageError `[duplicate-plugin]`.
+        """
+        found = find_plugins(self._layouts, self.settings.exclude)
+        gone = {name for name in self._registry.slots if name not in found}
+        for plugin in self._registry.forget(gone):
+            finder.release(self, plugin.public)
+        for plugin in self._registry.learn(found):
+            finder.claim(plugin.public, self, plugin.name, plugin.layout.beside or plugin.layout.path)
+        return sorted(found)
+
+    def _slot(self, name: str) -> Slot:
+        slot = self._registry.slots.get(name) if isinstance(name, str) else None
+        if slot is None:
+            if self._closed:
+                raise UsageError("this manager is closed", "closed")
+            known = self.discover()
+            slot = self._registry.slots.get(name) if isinstance(name, str) else None
+            if slot is None:
+                raise (UnknownPlugin if is_plugin_name(name) else InvalidPluginName)(name, known)
+        return slot
+
+    # -- load and execute -----------------------------------------------------------------------
+
+    def load(self, name: str) -> Generation:
+        """Return the generation that serves, loading the plugin if none does.
+
+        Raises UnknownPlugin, PluginDisabled, PluginLoadError.
+        """
+        slot = self._slot(name)
+        serving = self._registry.serving.get(name)
+        return serving if serving is not None else self._first_load(slot)
+
+    def _first_load(self, slot: Slot) -> Generation:
+        outcome = self._hot_loader.reload(slot.name)
+        serving = self._registry.serving.get(slot.name)
+        if serving is not None:
+            return serving
+        if isinstance(outcome, Unloaded):
+            raise PluginDisabled(slot.name)
+        if outcome.error is not None:
+            raise PluginLoadError(outcome.error)
+        raise HotplugError(f"{slot.name}: nothing serves yet ({outcome.reason}). [not-loaded]")
+
+    def execute(self, name: str, /, **kwargs: Any) -> Any:
+        """Call the plugin's entry on its newest good generation.
+
+        Checks for changes first and reloads if there are any. Raises ParameterError, UnknownPlugin,
+        PluginDisabled, PluginLoadError; what the entry raises passes unchanged.
+        """
+        generation = self._newest(name)
+        return self._calls.run(generation, self._prepare(generation, self._calls.entry, kwargs), verb="execute")
+
+    def call(self, name: str, function: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Call any function of the plugin (`"name"` in its entry module, or `"module.name"`), checking first."""
+        generation = self._newest(name)
+        found = self._prepare(generation, self._calls.function, function)
+        return self._calls.run(generation, (found, args, kwargs), verb="call")
+
+    async def aexecute(self, name: str, /, **kwargs: Any) -> Any:
+        """Execute from a running event loop: an async entry is awaited, any other runs in a thread."""
+        generation = await self._anewest(name)
+        return await self._calls.arun(generation, self._prepare(generation, self._calls.entry, kwargs))
+
+    async def acall(self, name: str, function: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Call from a running event loop; see `call` and `aexecute`."""
+        generation = await self._anewest(name)
+        found = self._prepare(generation, self._calls.function, function)
+        return await self._calls.arun(generation, (found, args, kwargs))
+
+    def _prepare(self, generation: Generation, step: Callable[[Generation, Any], Any], what: Any) -> Any:
+        """Run a step between lease and call; the lease ends if it fails."""
+        try:
+            if self._before_call is not None:
+                self._before_call(generation)
+            return step(generation, what)
+        except BaseException:
+            self._leases.give_back(generation)
+            raise
+
+    def module(self, name: str, sub: str = "") -> ModuleType:
+        """Return a module of the current generation ("" is the package itself); checks nothing."""
+        namespace = self.load(name).namespace
+        return namespace.load(namespace.full_name(sub))
+
+    # -- check before execution -----------------------------------------------------------------
+
+    def _newest(self, name: str) -> Generation:
+        """Bring the plugin up to date as `on_change` says, and lease what serves then."""
+        if self._needs_look(name):
+            self._act_on_change(self._slot(name))
+        return self._lease(name)
+
+    async def _anewest(self, name: str) -> Generation:
+        if self._needs_look(name):
+            import asyncio
+
+            await asyncio.to_thread(self._act_on_change, self._slot(name))
+        return self._lease(name)
+
+    def _lease(self, name: str) -> Generation:
+        generation = self._leases.take(name, lambda: self._registry.serving.get(name))
+        if generation is None:
+            self._first_load(self._slot(name))
+            return self._lease(name)
+        return generation
+
+    def _needs_look(self, name: str) -> bool:
+        """Tell, as cheaply as possible, whether the plugin or something that it depends on may have changed."""
+        registry = self._registry
+        if name not in registry.serving:
+            return True
+        slots = registry.slots
+        if not self._enabled:
+            return False
+        quiet = self._hot_loader.quiet
+        return not all(slots[n].paused is not None or quiet(slots[n]) for n in registry.with_dependencies(name))
+
+    def _act_on_change(self, slot: Slot) -> None:
+        if slot.name not in self._registry.serving:
+            self._first_load(slot)
+        elif not self._anything_changed(slot) or slot.paused is not None:
+            return
+        elif self.settings.on_change == "all-wait":
+            self._hot_loader.reload(slot.name)
+        elif self.settings.on_change == "first-waits":
+            self._hot_loader.reload_unless_busy(slot.name)
+        else:
+            self._background.reload(slot.name)
+
+    def _anything_changed(self, slot: Slot) -> bool:
+        slots = self._registry.slots
+        names = self._registry.with_dependencies(slot.name)
+        return any(self._hot_loader.changed(slots[n]) for n in names if slots[n].paused is None)
+
+    def namespace_for_import(self, plugin: str) -> Namespace:
+        """Serve an import of a plugin's public name: the current generation, loaded if need be."""
+        return self.load(plugin).namespace
+
+    # -- reload ---------------------------------------------------------------------------------
+
+    def reload(self, name: str) -> Outcome:
+        """Act on changed content now; returns after the swap, never waits for running calls.
+
+        Never raises for a broken plugin: see the Outcome. Raises UnknownPlugin.
+        """
+        return self._hot_loader.reload(name)
+
+    def force_reload_plugin(self, name: str) -> bool:
+        """Load the plugin anew even if nothing changed; True when a fresh generation now serves."""
+        return isinstance(self._hot_loader.reload(name, force=True), Reloaded)
+
+    def unload(self, name: str) -> Outcome:
+        """Let the plugin, and what depends on it, serve no more; running calls end in peace."""
+        return self._hot_loader.unload(self._slot(name).name)
+
+    def pause(self, name: str, reason: str = "") -> None:
+        """Check this plugin no more; its pending edit is applied after `resume`."""
+        self._slot(name).paused = reason
+
+    def resume(self, name: str) -> None:
+        """Check this plugin again from the next execution on."""
+        self._slot(name).paused = None
+
+    @property
+    def hot_reload_enabled(self) -> bool:
+        """Tell whether executions check for changes."""
+        return self._enabled
+
+    def enable_hot_reload(self) -> None:
+        """Check before each execution; edits made meanwhile are applied at the next one."""
+        self._enabled = True
+
+    def disable_hot_reload(self) -> None:
+        """Check nothing until `enable_hot_reload`; what serves goes on serving."""
+        self._enabled = False
+
+    # -- what is known --------------------------------------------------------------------------
+
+    def get_plugin_hot_info(self, name: str) -> dict[str, Any]:
+        """Return what is known of a plugin, as plain data: version, state, digest, generation, error and more.
+
+        `load_time` is when the serving generation was loaded (`time.time()`), None before that.
+        """
+        return info_of(self._slot(name), self._registry, self._hot_loader, self._leases)
+
+    def health(self) -> dict[str, Any]:
+        """Return `{"status": "ok" | "degraded" | "failed", "reasons": [...], ...}` over all plugins."""
+        self.discover()
+        return health_of(self._registry, self._hot_loader, self._leases, self._watching, self._enabled)
+
+    def subscribe(self, subscriber: Callable[[Event], None]) -> Callable[[], None]:
+        """Call `subscriber` with every Event of this manager; return what ends it."""
+        return self._events.subscribe(subscriber)
+
+    # -- watching -------------------------------------------------------------------------------
+
+    def start_watching(self, watch: Watch | None = None) -> None:
+        """Reload changed plugins in the background from now on; without effect when it runs already."""
+        start = watch or self.default_watch
+        if start is None:
+            raise UsageError("no watcher is available; import PluginManager from pytest_hotplug", "no-watcher")
+        with self._lock:
+            if self._watching is None or not self._watching.alive:
+                self.discover()
+                self._watching = start(self.plugin_dirs, self._on_batch, self.settings)
+
+    def stop_watching(self) -> None:
+        """End background reloading; executions still check for themselves."""
+        with self._lock:
+            watching, self._watching = self._watching, None
+        if watching is not None:
+            watching.stop()
+
+    def _on_batch(self, batch: Batch) -> None:
+        self.discover()
+        places = {name: self._registry.slots[name].found.path for name in self._registry.serving}
+        for name in plugins_touched(batch, places):
+            slot = self._registry.slots[name]
+            if self._enabled and slot.paused is None and self._hot_loader.changed(slot):
+                self._hot_loader.reload(name)
+
+    # -- end ------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Unload everything, give public names back, end every thread; the manager is of no use afterwards."""
+        if self._closed:
+            return
+        self.stop_watching()
+        self._background.stop()
+        self._hot_loader.close()
+        for slot in list(self._registry.slots.values()):
+            finder.release(self, slot.found.public)
+        self._closed = True
+        self._registry.slots.clear()
+        self._loop.stop()
+
+    def __enter__(self) -> PluginManager:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class _Background:
+    """Reloads that nobody waits for, one after the other on a thread that ends when it is done."""
+
+    def __init__(self, hot: HotLoader) -> None:
+        self._hot = hot
+        self._lock = threading.Lock()  # guards _wanted and _thread
+        self._wanted: dict[str, None] = {}
+        self._thread: threading.Thread | None = None
+
+    def reload(self, name: str) -> None:
+        """Reload a plugin soon; asking again before that changes nothing."""
+        with self._lock:
+            self._wanted[name] = None
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="hotplug-background", daemon=True)
+                self._thread.start()
+
+    def stop(self) -> None:
+        with self._lock:
+            self._wanted.clear()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._wanted:
+                    self._thread = None
+                    return
+                name = next(iter(self._wanted))
+                del self._wanted[name]
+            try:
+                self._hot.reload(name)
+            except Exception:
+                LOG.exception("hotplug.background_reload_failed", extra={"plugin": name})

@@ -1,0 +1,297 @@
+"""plugin.json -> Manifest, every fault at once.
+
+Reads bytes, never files: the bytes that are hashed are the bytes that are read here. Strict about
+everything that Python's json lets pass: duplicate keys, NaN, huge numbers, depth, encodings, lone
+surrogates. Knows nothing of where a plugin lies beyond its Layout.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from pytest_hotplug.reloader.errors import Fault, PluginFault, did_you_mean
+from pytest_hotplug.reloader.settings import Layout
+
+__all__ = ["EntryPoint", "Manifest", "Parameter", "parse_manifest"]
+
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 32
+MAX_INTEGER = 2**63
+
+ParameterType = Literal[
+    "string", "str", "integer", "int", "number", "float", "boolean", "bool", "array", "list", "object", "dict", "any"
+]
+_ENTRY = re.compile(r"(?P<module>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)[.:](?P<attribute>[A-Za-z]\w*)")
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    """What one parameter of the entry must look like."""
+
+    type: ParameterType = "any"
+    required: bool = False
+    default: Any = msgspec.UNSET
+    options: list[Any] | None = None
+    description: str = ""
+
+
+class _Dependencies(msgspec.Struct, frozen=True):
+    python: str = ""
+    packages: list[str] = []
+
+
+class EntryPoint(msgspec.Struct, frozen=True):
+    """A function inside the plugin: `module` ("" is the package itself) and `attribute`."""
+
+    module: str
+    attribute: str
+
+    def __str__(self) -> str:
+        return f"{self.module or '__init__'}.{self.attribute}"
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a plugin says of itself; keys as in docs/reference, everything else is in `extra`."""
+
+    name: str = ""
+    version: str = "0"
+    description: str | list[str] = ""
+    author: str | list[str] = ""
+    tags: str | list[str] = []
+    entry_point: str = ""
+    parameters: dict[str, Parameter] = {}
+    dependencies: list[str] | _Dependencies = []
+    python_version: str = ""
+    enabled: bool = True
+    depends_on: list[str] = []
+    handover: Literal["beside", "stop-first"] = "beside"
+    watch_ignore: list[str] = []
+    load_timeout: float | None = None
+    retire_timeout: float | None = None
+    hotplug: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    warnings: tuple[str, ...] = ()
+    file: str = ""
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Return the PEP 508 requirements, whichever form the manifest used."""
+        own = self.dependencies
+        return tuple(own.packages if isinstance(own, _Dependencies) else own)
+
+    @property
+    def python(self) -> str:
+        """Return the Python version specifier, or an empty string."""
+        own = self.dependencies
+        return self.python_version or (own.python if isinstance(own, _Dependencies) else "")
+
+
+_DISPLAY = ("name", "version", "description", "author", "tags")
+_TYPES = {f.name: f.type for f in msgspec.structs.fields(Manifest) if f.name not in ("extra", "warnings", "file")}
+
+
+def parse_manifest(data: bytes | None, *, plugin: str, path: Path, layout: Layout) -> Manifest:
+    """Check the manifest's bytes (None: there is no manifest) and return it with all defaults filled in.
+
+    Raises PluginFault with every fault that was found, each with its line.
+    """
+    if data is None:
+        return Manifest(name=plugin, entry_point=layout.entry)
+    reader = _Reader(data, plugin, path)
+    manifest = reader.read(layout)
+    if reader.faults:
+        raise PluginFault(*reader.faults)
+    return manifest
+
+
+def parse_entry(text: str, *, plugin: str, path: Path) -> EntryPoint | None:
+    """Read `module.attribute` or `module:attribute`; None for "" (no entry).
+
+    Raises PluginFault `[bad-entry]` for anything else, private attributes included.
+    """
+    if not text:
+        return None
+    found = _ENTRY.fullmatch(text)
+    if found is None:
+        message = f"entry {text!r}: expected 'module.function' or 'module:function' inside the plugin"
+        raise PluginFault(Fault(plugin, "bad-entry", message, path))
+    module = found["module"]
+    return EntryPoint("" if module == "__init__" else module, found["attribute"])
+
+
+class _Reader:
+    """One reading of one manifest; collects faults instead of stopping at the first."""
+
+    def __init__(self, data: bytes, plugin: str, path: Path) -> None:
+        self.data = data
+        self.plugin = plugin
+        self.path = path
+        self.faults: list[Fault] = []
+        self.text = ""
+
+    def read(self, layout: Layout) -> Manifest:
+        table = self._table()
+        if table is None:
+            return Manifest()
+        own, extra = self._split(table, layout)
+        values = {key: self._value(key, value, layout) for key, value in own.items()}
+        values = {key: value for key, value in values.items() if value is not msgspec.UNSET}
+        warnings = () if layout.foreign else self._misspelled(extra)
+        if values.get("name", self.plugin) != self.plugin and not layout.foreign:
+            self._blame(
+                "name-mismatch", f"name {values['name']!r} differs from the directory {self.plugin!r}", ("name",)
+            )
+        values["name"] = values.get("name") or self.plugin
+        values.setdefault("entry_point", layout.entry)
+        return Manifest(**values, extra=extra, warnings=warnings, file=self.path.name)
+
+    # -- from bytes to a table ------------------------------------------------------------------
+
+    def _table(self) -> dict[str, Any] | None:
+        if len(self.data) > MAX_BYTES:
+            return self._refuse(f"{len(self.data):,} bytes; at most {MAX_BYTES:,} are read")
+        if self.data.startswith(b"\xef\xbb\xbf"):
+            return self._refuse("starts with a byte order mark; save it as plain UTF-8")
+        try:
+            self.text = self.data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            line = self.data.count(b"\n", 0, error.start) + 1
+            return self._refuse(f"is not UTF-8 ({error.reason})", line)
+        if _depth(self.data) > MAX_DEPTH:
+            return self._refuse(f"is nested deeper than {MAX_DEPTH} levels")
+        return self._decoded()
+
+    def _decoded(self) -> dict[str, Any] | None:
+        try:
+            table = json.loads(
+                self.text, object_pairs_hook=self._pairs, parse_constant=self._constant, parse_int=self._integer,
+                parse_float=self._float,
+            )
+        except json.JSONDecodeError as error:
+            return self._refuse(f"is no JSON: {error.msg}", error.lineno)
+        except (_Refused, RecursionError) as error:
+            return self._refuse(str(error))
+        if not isinstance(table, dict):
+            return self._refuse(f"expected an object, got {_json_name(table)}")
+        if _has_surrogate(table):
+            return self._refuse("holds a lone surrogate (\\ud800-\\udfff), which no UTF-8 text can hold")
+        return table
+
+    def _pairs(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        table = dict(pairs)
+        if len(table) != len(pairs):
+            seen: set[str] = set()
+            twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            self._blame("duplicate-key", f"key {twice!r} stands twice; which one counts?", (twice,), last=True)
+        return table
+
+    @staticmethod
+    def _constant(word: str) -> Any:
+        raise _Refused(f"{word} is no JSON number")
+
+    @staticmethod
+    def _integer(digits: str) -> int:
+        if len(digits) > 20 or abs(int(digits)) >= MAX_INTEGER:
+            raise _Refused(f"the integer {digits[:12]}... does not fit into 64 bits")
+        return int(digits)
+
+    @staticmethod
+    def _float(digits: str) -> float:
+        number = float(digits)
+        if not math.isfinite(number):
+            raise _Refused(f"the number {digits[:20]} is not finite")
+        return number
+
+    # -- from a table to fields -----------------------------------------------------------------
+
+    def _split(self, table: Mapping[str, Any], layout: Layout) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Part the table into our keys (through `manifest_keys`) and the rest."""
+        theirs = {their: our for our, their in layout.manifest_keys.items()}
+        own: dict[str, Any] = {}
+        extra: dict[str, Any] = {}
+        for key, value in table.items():
+            our = theirs.get(key, "" if key in layout.manifest_keys else key)
+            if our in _TYPES:
+                own[our] = value
+            else:
+                extra[key] = value
+        return own, extra
+
+    def _value(self, key: str, value: Any, layout: Layout) -> Any:
+        try:
+            return msgspec.convert(value, _TYPES[key])
+        except msgspec.ValidationError as error:
+            if layout.foreign and key in _DISPLAY:
+                return json.dumps(value)
+            said, _, where = str(error).partition(" - at `$")
+            keys = (key, *re.findall(r"\.(\w+)", where))
+            index = "".join(f"/{i}" for i in re.findall(r"\[(\d+)\]", where))
+            pointer = "/" + "/".join(keys) + index
+            self._blame("bad-manifest", f"{pointer}: {said[:1].lower()}{said[1:].replace('`', '')}", keys)
+            return msgspec.UNSET
+
+    def _misspelled(self, extra: Mapping[str, Any]) -> tuple[str, ...]:
+        near = ((key, did_you_mean(key, _TYPES)) for key in extra)
+        return tuple(f"unknown key {key!r}{hint}" for key, hint in near if hint)
+
+    # -- faults ---------------------------------------------------------------------------------
+
+    def _refuse(self, message: str, line: int | None = None) -> None:
+        name = self.path.name
+        self.faults.append(
+            Fault(self.plugin, "bad-manifest", f"{name} {message}", self.path, line, self._line_text(line))
+        )
+
+    def _blame(self, slug: str, message: str, keys: tuple[str, ...], *, last: bool = False) -> None:
+        line = self._line_of(keys, last=last)
+        self.faults.append(Fault(self.plugin, slug, message, self.path, line, self._line_text(line)))
+
+    def _line_of(self, keys: tuple[str, ...], *, last: bool) -> int | None:
+        """Return the line of the innermost of `keys`, each looked for behind the one before."""
+        position = 0
+        for key in keys:
+            found = [m.start() for m in re.finditer(re.escape(json.dumps(key)) + r"\s*:", self.text[position:])]
+            if not found:
+                break
+            position += found[-1] if last else found[0]
+        return self.text.count("\n", 0, position) + 1
+
+    def _line_text(self, line: int | None) -> str:
+        lines = self.text.splitlines()
+        return lines[line - 1] if line and line <= len(lines) else ""
+
+
+class _Refused(ValueError):
+    """A value that Python's json accepts and we do not."""
+
+
+def _depth(data: bytes) -> int:
+    """Return how deep the brackets nest, by a scan of bytes: json itself may overflow the stack."""
+    depth = deepest = 0
+    for mark in re.finditer(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', data, re.DOTALL):
+        first = mark.group()[:1]
+        if first in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif first in b"]}":
+            depth -= 1
+    return deepest
+
+
+def _has_surrogate(value: Any) -> bool:
+    if isinstance(value, str):
+        return any("\ud800" <= c <= "\udfff" for c in value)
+    if isinstance(value, dict):
+        return any(_has_surrogate(part) for pair in value.items() for part in pair)
+    return isinstance(value, list) and any(map(_has_surrogate, value))
+
+
+def _json_name(value: Any) -> str:
+    names = {list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")

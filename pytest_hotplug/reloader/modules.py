@@ -1,0 +1,398 @@
+"""One generation's modules: names, private import, isolation.
+
+Modules keep the same qualified name in every generation. Which generation code belongs to is
+decided by its own `__builtins__["__import__"]`, made here: it resolves relative, full and flat
+names to the generation's own modules, other plugins to the generations this one is bound to, and
+leaves everything else to the ordinary machinery. So a call in flight never sees another
+generation's module, however late it imports. Decides nothing about when to load or swap.
+"""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib._bootstrap import (  # type: ignore[attr-defined]  # importlib's own per-module lock with
+    _DeadlockError,  # deadlock detection: a second one of our own would not see cycles through both
+    _ModuleLockManager,
+)
+from importlib.util import resolve_name
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any, Protocol
+
+from pytest_hotplug.reloader import transaction
+from pytest_hotplug.reloader.code import compile_source
+from pytest_hotplug.reloader.fingerprint import Snapshot, is_test
+from pytest_hotplug.reloader.resources import SnapshotLoader
+from pytest_hotplug.reloader.spec import OwnSpec
+
+__all__ = ["Canary", "Namespace", "Neighbours", "Source"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One importable name of a plugin: its file ("" for a directory without `__init__.py`)."""
+
+    file: str
+    is_package: bool
+    directory: str
+
+
+class Canary:
+    """Stands in every module of a generation; once it is gone, so is the old code.
+
+    A weak reference to a module proves nothing, because functions hold its namespace.
+    """
+
+    __slots__ = ("__weakref__", "generation", "plugin")
+
+    def __init__(self, plugin: str, generation: int) -> None:
+        self.plugin = plugin
+        self.generation = generation
+
+    def __repr__(self) -> str:
+        return f"<generation {self.generation} of {self.plugin}>"
+
+
+class Neighbours(Protocol):
+    """What the private import asks of the world above: another plugin's modules."""
+
+    def namespace_of(self, module: str, asking: Namespace) -> Namespace | None:
+        """Return the namespace that `asking` is bound to for this absolute module name, None for no plugin's."""
+        ...
+
+
+CodePath = Callable[[str, str, bytes], "str | None"]  # (plugin, relative file, data) -> another file name
+
+
+class Namespace:
+    """The modules of one generation, by full name, and the import that its code uses."""
+
+    def __init__(
+        self,
+        *,
+        plugin: str,
+        public: str,
+        number: int,
+        path: Path,
+        snapshot: Snapshot,
+        neighbours: Neighbours,
+        code_path: CodePath | None = None,
+        wait: float = 30.0,
+    ) -> None:
+        self.plugin = plugin
+        self.public = public
+        self.path = path
+        self.files = snapshot.files
+        self.modules: dict[str, ModuleType] = {}
+        self.published = False  # its modules stand in sys.modules; set under the transaction guard
+        self.transaction: transaction.Transaction | None = None
+        self.canary = Canary(plugin, number)
+        self.builtins = {**vars(builtins), "__import__": self.import_}
+        self.bound: dict[str, Any] = {}  # plugin -> the generation of it that this one uses
+        self._prefix = public.rpartition(".")[0]
+        self._md5 = snapshot.md5
+        self._sources = _sources(snapshot.files)
+        self._flat = {name for name in self._sources if name and "." not in name}
+        self._neighbours = neighbours
+        self._code_path = code_path
+        self._wait = wait
+
+    # -- what is there --------------------------------------------------------------------------
+
+    def full_name(self, relative: str) -> str:
+        """Return the qualified name of a module given by its name inside the plugin."""
+        return f"{self.public}.{relative}" if relative else self.public
+
+    def owns(self, name: str) -> bool:
+        """Tell whether a qualified name lies below this plugin's public name."""
+        return name == self.public or name.startswith(self.public + ".")
+
+    def has(self, relative: str) -> bool:
+        """Tell whether the plugin holds a module of this name."""
+        return relative in self._sources
+
+    def relative_names(self) -> Sequence[str]:
+        """Return the names of all modules inside the plugin."""
+        return sorted(self._sources)
+
+    def source_files(self) -> Sequence[str]:
+        """Return the relative names of all sources, lazily imported ones too."""
+        return sorted(file for file in self._md5 if file.endswith(".py"))
+
+    def mirror_builtins(self) -> None:
+        """Take over what was patched in `builtins` since the load (a sandbox does so before each call)."""
+        own = self.builtins
+        for name, value in vars(builtins).items():
+            if own.get(name) is not value and name != "__import__":
+                own[name] = value
+
+    # -- loading --------------------------------------------------------------------------------
+
+    def load(self, full_name: str) -> ModuleType:
+        """Return one of the generation's modules, executing it if it wasn't yet.
+
+        Raises ModuleNotFoundError for a name the plugin doesn't hold, and whatever its code raises.
+        """
+        module = self.modules.get(full_name)
+        if module is not None and not getattr(module.__spec__, "executing", False):
+            return module
+        return self._load(full_name)
+
+    def _load(self, full_name: str) -> ModuleType:
+        source = self._sources.get(full_name[len(self.public) + 1 :])
+        if source is None:
+            raise ModuleNotFoundError(self._no_such(full_name), name=full_name)
+        parent = full_name.rpartition(".")[0]
+        if full_name != self.public:
+            self.load(parent)
+        try:
+            with _ModuleLockManager(f"{full_name} {id(self)}"):
+                module = self.modules.get(full_name)
+                return module if module is not None else self._execute(full_name, source, parent)
+        except _DeadlockError:
+            # Two threads import two modules that import each other: as importlib does, accept the half-made one.
+            return self.modules[full_name]
+
+    def _no_such(self, full_name: str) -> str:
+        said = f"No module named {full_name!r}"
+        if is_test(f"{full_name.rpartition('.')[2]}.py"):
+            said += " (test files are no part of a plugin's version)"
+        return said
+
+    def _execute(self, full_name: str, source: Source, parent: str) -> ModuleType:
+        module = self._new_module(full_name, source)
+        own_parent = self.modules.get(parent) if full_name != self.public else None
+        with self._staged(full_name, module):
+            self.modules[full_name] = module
+            if own_parent is not None:  # before the first line runs: circular imports look there
+                setattr(own_parent, full_name.rpartition(".")[2], module)
+            try:
+                if source.file:
+                    exec(self.code_of(source.file), module.__dict__)
+            except BaseException:
+                del self.modules[full_name]
+                if own_parent is not None:
+                    own_parent.__dict__.pop(full_name.rpartition(".")[2], None)
+                raise
+            module.__spec__.executing = False  # type: ignore[union-attr]
+            return self._as_it_wishes(full_name, module, own_parent)
+
+    def _as_it_wishes(self, full_name: str, module: ModuleType, parent: ModuleType | None) -> ModuleType:
+        """Honour a module that replaced itself in sys.modules while it executed."""
+        wished = sys.modules.get(full_name, module)
+        if wished is not module and self.transaction is not None:
+            self.modules[full_name] = module = wished
+            if parent is not None:
+                setattr(parent, full_name.rpartition(".")[2], module)
+        return module
+
+    def _new_module(self, full_name: str, source: Source) -> ModuleType:
+        place = str(self.path / source.directory) if source.is_package else None
+        origin = str(self.path / source.file) if source.file else None
+        spec = OwnSpec(full_name, SnapshotLoader(self, full_name, source.file, source.directory), origin, place)
+        module = ModuleType(full_name)
+        module.__dict__.update(
+            __spec__=spec,
+            __loader__=spec.loader,
+            __package__=full_name if source.is_package else full_name.rpartition(".")[0],
+            __builtins__=self.builtins,
+            __hotplug_generation__=self.canary,
+            __cached__=None,
+        )
+        if origin is not None:
+            module.__file__ = origin
+        if place is not None:
+            module.__path__ = [place]
+        return module
+
+    def code_of(self, file: str) -> CodeType:
+        """Return the compiled code of one source; raises SyntaxError."""
+        filename = self._code_path(self.plugin, file, self.files[file]) if self._code_path else None
+        return compile_source(self.files[file], filename or str(self.path / file), self._md5.get(file, ""))
+
+    @contextmanager
+    def _staged(self, name: str, module: ModuleType) -> Iterator[None]:
+        """Let `module` stand in sys.modules while it executes, and afterwards if its generation is public."""
+        load = self.transaction
+        spec = module.__spec__
+        assert isinstance(spec, OwnSpec), "modules of a generation carry our own spec"
+        if load is not None:
+            load.stage(name, module)
+            spec.load = load
+            yield
+            return
+        with transaction.exclusive(self._wait) as journal:  # a lazy import, maybe in old code: a load like any other
+            spec.load = transaction.current()
+            journal.stage(name, module)
+            yield
+            if self.published:
+                journal.keep()
+            else:
+                journal.restore()
+
+    # -- the private import ---------------------------------------------------------------------
+
+    def import_(
+        self,
+        name: str,
+        globals: Mapping[str, Any] | None = None,
+        locals: Mapping[str, Any] | None = None,
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> Any:
+        """Stand in for `__import__` in this generation's code."""
+        if level:
+            package = _package(globals)
+            absolute = resolve_name("." * level + name, package)
+            if self.owns(absolute):
+                return self._own(absolute, fromlist, self._first(absolute, package, name))
+            return self._absolute(absolute, fromlist)
+        if self.owns(name):
+            return self._own(name, fromlist, "")
+        first = name.partition(".")[0]
+        if first in self._flat and first not in sys.stdlib_module_names:
+            return self._own(f"{self.public}.{name}", fromlist, f"{self.public}.{first}")
+        return self._foreign(name, globals, locals, fromlist)
+
+    @staticmethod
+    def _first(absolute: str, package: str, name: str) -> str:
+        """Return what `__import__("a.b", level=1)` without a fromlist answers: the package's `a`."""
+        return absolute[: len(absolute) - len(name)] + name.partition(".")[0] if name else absolute
+
+    def _absolute(self, name: str, fromlist: Sequence[str] | None) -> Any:
+        return self._foreign(name, None, None, fromlist)
+
+    def _own(self, full_name: str, fromlist: Sequence[str] | None, first: str) -> Any:
+        module = self.load(full_name)
+        if fromlist:
+            self.bring(module, full_name, fromlist)
+            return module
+        return self.load(first) if first else self.root()
+
+    def bring(self, module: ModuleType, full_name: str, names: Sequence[str]) -> None:
+        """Import the submodules that a `from package import names` asks for; raises ImportError."""
+        if not hasattr(module, "__path__"):
+            return
+        for name in names:
+            if name == "*":
+                self.bring(module, full_name, [n for n in getattr(module, "__all__", ()) if n != "*"])
+            elif not hasattr(module, name):
+                # Never leave this to the interpreter: it would look into sys.modules, at another generation.
+                if not self.has(f"{full_name}.{name}"[len(self.public) + 1 :]):
+                    message = f"cannot import name {name!r} from {full_name!r} ({getattr(module, '__file__', None)})"
+                    raise ImportError(message, name=full_name, path=getattr(module, "__file__", None))
+                self.load(f"{full_name}.{name}")
+
+    def _foreign(
+        self,
+        name: str,
+        globals: Mapping[str, Any] | None,
+        locals: Mapping[str, Any] | None,
+        fromlist: Sequence[str] | None,
+    ) -> Any:
+        neighbour = self._neighbours.namespace_of(name, self)
+        if neighbour is not None:
+            module = neighbour.load(name)
+            if fromlist:
+                neighbour.bring(module, name, fromlist)
+                return module
+            return self.root() if self._prefix == neighbour._prefix else neighbour.root()
+        if not self._prefix or not (name + ".").startswith(self._prefix.partition(".")[0] + "."):
+            return builtins.__import__(name, globals, locals, fromlist or (), 0)
+        return self._near(name, globals, locals, fromlist or ())
+
+    def _near(
+        self, name: str, globals: Mapping[str, Any] | None, locals: Mapping[str, Any] | None, fromlist: Sequence[str]
+    ) -> Any:
+        """Import something that shares our package prefix: plugins in it must come from this generation's view."""
+        if not (self._prefix + ".").startswith(name + "."):
+            module = builtins.__import__(name, globals, locals, fromlist, 0)
+            return module if fromlist else self.root()
+        facade = Facade(name, self)
+        others = tuple(item for item in fromlist if facade.plugin_in(item) is None)
+        builtins.__import__(name, globals, locals, others, 0)
+        return facade if fromlist else self.root()
+
+    def root(self) -> ModuleType:
+        """Return what `import a.b.c` binds: this generation's view of the outermost package."""
+        if not self._prefix:
+            return self.load(self.public)
+        return Facade(self._prefix.partition(".")[0], self)
+
+    def neighbour(self, name: str) -> ModuleType | None:
+        """Return the package of the plugin with this qualified name as this generation sees it."""
+        if name == self.public:
+            return self.load(name)
+        other = self._neighbours.namespace_of(name, self)
+        return other.load(name) if other is not None and other.public == name else None
+
+
+class Facade(ModuleType):
+    """A parent package as one generation sees it: plugins are its own, everything else is shared.
+
+    `import plugins.greeter.text` binds `plugins`; through the shared package `plugins.greeter`
+    would be the newest generation, whoever asks.
+    """
+
+    def __init__(self, name: str, namespace: Namespace) -> None:
+        super().__init__(name)
+        self.__dict__["_hotplug_namespace"] = namespace
+        real = sys.modules.get(name)
+        if real is not None:
+            attributes = ("__doc__", "__file__", "__loader__", "__package__", "__path__", "__spec__")
+            self.__dict__.update({k: real.__dict__[k] for k in attributes if k in real.__dict__})
+
+    def plugin_in(self, attribute: str) -> ModuleType | None:
+        """Return the plugin, or the next part of the prefix, that is called `attribute` in here."""
+        namespace: Namespace = self.__dict__["_hotplug_namespace"]
+        name = f"{self.__name__}.{attribute}"
+        if f"{namespace.public}.".startswith(f"{name}.") and name != namespace.public:
+            return Facade(name, namespace)
+        return namespace.neighbour(name)
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        found = self.plugin_in(attribute)
+        return found if found is not None else getattr(sys.modules[self.__name__], attribute)
+
+    def __setattr__(self, attribute: str, value: Any) -> None:
+        setattr(sys.modules[self.__name__], attribute, value)
+
+
+def _package(globals: Mapping[str, Any] | None) -> str:
+    """Return the package that a relative import starts from."""
+    package = (globals or {}).get("__package__") or ""
+    if not package:
+        raise ImportError("attempted relative import with no known parent package")
+    return str(package)
+
+
+def _sources(files: Mapping[str, bytes]) -> dict[str, Source]:
+    """Map every importable name inside the plugin ("" is the package itself) to its source."""
+    sources = {"": Source("__init__.py" if "__init__.py" in files else "", True, "")}
+    for file in sorted(files):
+        directory, _, name = file.rpartition("/")
+        parts = directory.split("/") if directory else []
+        if not all(part.isidentifier() for part in parts):
+            continue
+        for depth in range(1, len(parts) + 1):
+            inside = "/".join(parts[:depth])
+            init = f"{inside}/__init__.py"
+            sources[inside.replace("/", ".")] = Source(init if init in files else "", True, inside)
+    for file in sorted(files):
+        stem = file.removesuffix(".py").replace("/", ".")
+        if file.endswith(".py") and not stem.endswith("__init__") and _importable(stem):
+            if stem not in sources or not sources[stem].file:  # a package wins over a module, as in Python
+                sources[stem] = Source(file, False, "")
+    return sources
+
+
+def _importable(name: str) -> bool:
+    return all(part.isidentifier() for part in name.split("."))
+
+

@@ -1,0 +1,48 @@
+"""What a reload did: one of four frozen facts, never a bare bool.
+
+`also` names the other plugins that went through the same transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pytest_hotplug.reloader.errors import Fault
+
+__all__ = ["KeptCurrent", "Outcome", "Reloaded", "Unchanged", "Unloaded"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """Tell what became of a request to reload `name`.
+
+    `serving` is the number of the generation that serves now (None: nothing does), `reason` a
+    short word or sentence, `error` the fault that kept a new version out, `also` the plugins
+    that shared the transaction.
+    """
+
+    name: str
+    serving: int | None = None
+    reason: str = ""
+    error: Fault | None = None
+    also: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reloaded(Outcome):
+    """A fresh generation serves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unchanged(Outcome):
+    """The bytes are those that serve already; nothing was executed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptCurrent(Outcome):
+    """The new bytes don't serve; what served before goes on (`reason`, `error` say why)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unloaded(Outcome):
+    """The plugin no longer serves."""

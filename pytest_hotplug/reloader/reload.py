@@ -1,0 +1,595 @@
+"""The one sequence: check -> settle -> load beside -> verify -> swap; and what each failure does.
+
+A reload builds complete generations beside those that serve (the plugin, and everything that
+depends on it), starts them, hands state over, and lets them serve with one assignment. If any step
+fails the world is as before and the bad version is remembered. Nobody waits for running calls.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import typing
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from pytest_hotplug.reloader import finder, transaction
+from pytest_hotplug.reloader.dependencies import dependents_of, find_cycle
+from pytest_hotplug.reloader.discovery import Found
+from pytest_hotplug.reloader.errors import Fault, PluginDisabled, PluginFault, forget_sources
+from pytest_hotplug.reloader.events import Event, Events
+from pytest_hotplug.reloader.fingerprint import Snapshot, Unsettled, look_at, settle, snapshot
+from pytest_hotplug.reloader.generation import Generation
+from pytest_hotplug.reloader.leases import Leases, calling
+from pytest_hotplug.reloader.loader import Loader, State, manifest_of, prepare_package
+from pytest_hotplug.reloader.manifest import Manifest
+from pytest_hotplug.reloader.modules import Namespace
+from pytest_hotplug.reloader.outcomes import KeptCurrent, Outcome, Reloaded, Unchanged, Unloaded
+from pytest_hotplug.reloader.refusals import refuse
+from pytest_hotplug.reloader.registry import Registry, Seen, Slot
+from pytest_hotplug.reloader.reload_thread import ReloadThread
+from pytest_hotplug.reloader.retirement import Retirement
+from pytest_hotplug.reloader.settings import Settings
+
+__all__ = ["HotLoader"]
+
+LOG = logging.getLogger("hotplug")
+
+
+class HotLoader:
+    """Checks plugins for changes and reloads them, for one manager.
+
+    Users reach it as `get_hot_loader()`; it tells them of changes (`check_plugin_updates`) and of
+    events (`register_callback`).
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        leases: Leases,
+        events: Events,
+        slot_of: Callable[[str], Slot],
+        make_loader: Callable[[HotLoader], Loader],
+        owner: finder.Owner,
+    ) -> None:
+        self.settings = settings
+        self.registry = registry
+        self.events = events
+        self.leases = leases
+        self.loader = make_loader(self)
+        self._slot_of = slot_of
+        self._owner = weakref.ref(owner)
+        self._thread = ReloadThread()
+        self._retirement = Retirement(self.loader, leases, events, settings.retire_timeout)
+        self._build: _Build | None = None  # of the open transaction, when it is ours
+
+    # -- what users call ------------------------------------------------------------------------
+
+    def check_plugin_updates(self, name: str) -> bool:
+        """Tell, by the MD5 of content, whether the files of a plugin differ from what serves (or was refused).
+
+        Raises UnknownPlugin.
+        """
+        slot = self._slot_of(name)
+        serving = self.registry.serving.get(name)
+        seen = self.look_again(slot)
+        return serving is None or seen is None or seen.digest != serving.digest
+
+    def register_callback(self, kind: str, callback: Callable[..., object]) -> Callable[[], None]:
+        """Call `callback(plugin_name)` at each event of `kind`; for "error" `callback(plugin_name, message)`.
+
+        Kinds: loaded, kept, error, unloaded, retired. Returns what ends it.
+        """
+        return self.events.register_callback(kind, callback)
+
+    # -- check ----------------------------------------------------------------------------------
+
+    def quiet(self, slot: Slot) -> bool:
+        """Tell cheaply whether nothing needs doing: the files are as they were when their bytes were last read.
+
+        Those bytes serve, or were refused and are not due for another try.
+        """
+        seen = slot.seen
+        if seen is None or seen.racy:
+            return False
+        try:
+            if not look_at(slot.found.path, self._ignore(slot.name)).same_as(seen.look):
+                return False
+        except OSError:
+            return self._still_refused(slot, "")
+        return self._settled_matter(slot, seen.digest)
+
+    def changed(self, slot: Slot) -> bool:
+        """Tell whether a reload has something to do, by content."""
+        if self.quiet(slot):
+            return False
+        seen = self.look_again(slot)
+        if seen is None:
+            return not self._still_refused(slot, "")
+        return not self._settled_matter(slot, seen.digest)
+
+    def look_again(self, slot: Slot) -> Seen | None:
+        """Read the bytes if the signature says so; None when they can't be read or are in motion."""
+        seen = slot.seen
+        try:
+            look = look_at(slot.found.path, self._ignore(slot.name))
+            if seen is not None and not seen.racy and look.same_as(seen.look):
+                return seen
+            return self._saw(slot, snapshot(slot.found.path, plugin=slot.name, ignore=self._ignore(slot.name)))
+        except (OSError, PluginFault, Unsettled):
+            return None  # a reload will find out the same, and say it
+
+    def _settled_matter(self, slot: Slot, digest: str) -> bool:
+        serving = self.registry.serving.get(slot.name)
+        return (serving is not None and serving.digest == digest) or self._still_refused(slot, digest)
+
+    @staticmethod
+    def _still_refused(slot: Slot, digest: str) -> bool:
+        return slot.refusal is not None and slot.refusal.holds(digest)
+
+    def _saw(self, slot: Slot, found: Snapshot) -> Seen:
+        slot.seen = seen = Seen(found.look, found.digest, found.look.racy)
+        serving = self.registry.serving.get(slot.name)
+        if slot.refusal is not None and serving is not None and serving.digest == found.digest:
+            slot.refusal = None  # the good content is back
+        return seen
+
+    def _ignore(self, name: str) -> list[str]:
+        serving = self.registry.serving.get(name)
+        return serving.manifest.watch_ignore if serving is not None else []
+
+    # -- reload ---------------------------------------------------------------------------------
+
+    def reload(self, name: str, *, force: bool = False) -> Outcome:
+        """Bring a plugin up to what is on disk; see PluginManager.reload. Parallel requests share one load."""
+        slot = self._slot_of(name)
+        asked = time.monotonic()
+        if transaction.current() is not None:
+            return self._kept(slot, "loading")
+        with slot.turn:
+            return self._in_turn(slot, force, asked)
+
+    def reload_unless_busy(self, name: str) -> Outcome | None:
+        """Reload like `reload`, or return None at once when another thread is at it."""
+        slot = self._slot_of(name)
+        asked = time.monotonic()
+        if transaction.current() is not None or not slot.turn.acquire(blocking=False):
+            return None
+        try:
+            return self._in_turn(slot, False, asked)
+        finally:
+            slot.turn.release()
+
+    def _in_turn(self, slot: Slot, force: bool, asked: float) -> Outcome:
+        if slot.last is not None and slot.last[0] > asked and slot.last[1] >= force:
+            return slot.last[2]  # somebody began after we asked: that load saw everything that we want seen
+        began = time.monotonic()
+        outcome = self._reload(slot, force)
+        slot.last = (began, force, outcome)
+        return outcome
+
+    def _reload(self, slot: Slot, force: bool) -> Outcome:
+        slot.settling = True
+        try:
+            fresh = self._settle_all(slot, force)
+        except Unsettled as unsettled:
+            return self._kept(slot, "unsettled", str(unsettled))
+        except PluginFault as fault:
+            return self._refused(slot, fault.fault, None)
+        finally:
+            slot.settling = False
+        if not fresh:
+            return self._nothing_new(slot)
+        return self._replace(slot, fresh)
+
+    def _settle_all(self, slot: Slot, force: bool) -> dict[str, Snapshot]:
+        """Return the settled snapshots of the plugin and its dependencies, as far as they need loading."""
+        fresh: dict[str, Snapshot] = {}
+        for name in self.registry.with_dependencies(slot.name):
+            own = self._slot_of(name)
+            # A dependency that was refused because of this plugin gets another chance with its new bytes.
+            again = bool(fresh) and own.refusal is not None and own.refusal.fault.plugin != name
+            forced = again or (force and name == slot.name)
+            if not forced and not self.changed(own):
+                continue
+            found = self._settled(own)
+            if forced or not self._settled_matter(own, found.digest):
+                fresh[name] = found
+        return fresh
+
+    def _settled(self, slot: Slot) -> Snapshot:
+        try:
+            found = settle(
+                slot.found.path,
+                plugin=slot.name,
+                ignore=self._ignore(slot.name),
+                debounce=self.settings.debounce,
+                settle_max=self.settings.settle_max,
+            )
+        except PluginFault as fault:
+            slot.refusal = refuse(fault.fault, "", None, slot.refusal)
+            raise
+        self._saw(slot, found)
+        return found
+
+    def _nothing_new(self, slot: Slot) -> Outcome:
+        if slot.refusal is not None:
+            return self._kept(slot, "refused", error=slot.refusal.fault)
+        serving = self.registry.serving.get(slot.name)
+        return Unchanged(name=slot.name, serving=serving.number if serving else None, reason="same-content")
+
+    def _replace(self, slot: Slot, fresh: dict[str, Snapshot]) -> Outcome:
+        """Load `fresh` and everything that depends on it in one transaction, all or none."""
+        build = _Build(self, fresh)
+        stopping = build.stop_first()
+        try:
+            if stopping and not self._stop(stopping, build):
+                return self._kept(slot, "calls in flight")
+        except PluginFault as fault:
+            return self._refused(slot, fault.fault, build)
+        try:
+            outcome = self._load(slot, build)
+        finally:
+            if stopping:
+                self._start_again(stopping)
+        serving = self.registry.serving.get(slot.name)
+        outcome = replace(outcome, serving=serving.number if serving else None)
+        self.events.deliver()
+        self._retirement.supersede(build.replaced, wait=True)
+        self.events.deliver()
+        return outcome
+
+    def _load(self, slot: Slot, build: _Build) -> Outcome:
+        try:
+            build.prepare()
+            with transaction.open_transaction(self.settings.load_timeout) as load:
+                self._build = build
+                try:
+                    self._thread.run(lambda: build.run(load), build.time_limit())
+                finally:
+                    self._build = None
+        except PluginFault as fault:
+            return self._refused(slot, fault.fault, build)
+        except PluginDisabled:
+            return self._disabled(slot)
+        except transaction.GuardTimeout:
+            return self._kept(slot, "loading", "another plugin's load did not end in time")
+        except TimeoutError:
+            return self._refused(slot, self._hung(slot, build), build)
+        also = tuple(name for name in build.order if name != slot.name)
+        serving = self.registry.serving.get(slot.name)
+        return Reloaded(name=slot.name, serving=serving.number if serving else None, also=also)
+
+    def _hung(self, slot: Slot, build: _Build) -> Fault:
+        name = build.at or slot.name
+        message = f"the load did not end within {build.time_limit():g} s; its thread can't be killed and is left behind"
+        remedy = "Keep long work out of import and on_load, or raise load_timeout."
+        return Fault(name, "load-timeout", message, self._slot_of(name).found.path, remedy=remedy, own_bytes=False)
+
+    # -- what a failure leaves behind -----------------------------------------------------------
+
+    def _refused(self, slot: Slot, fault: Fault, build: _Build | None) -> Outcome:
+        """Remember the bad version, say so, and let the old one serve on."""
+        if build is not None:
+            for name, found in build.fresh.items():
+                own = self._slot_of(name)
+                serving = self.registry.serving.get(name)
+                if serving is None or serving.digest != found.digest:
+                    own.refusal = refuse(fault, found.digest, found.look, own.refusal)
+        serving = self.registry.serving.get(slot.name)
+        text = fault.render(_headline(fault, slot, serving))
+        LOG.error("hotplug.kept", extra={"plugin": slot.name, "slug": fault.slug, "text": text})
+        number = serving.number if serving else None
+        if number is not None:
+            self.events.post(Event("kept", slot.name, number, message=str(fault), error=fault))
+        self.events.post(Event("error", slot.name, number, message=text, error=fault))
+        self.events.deliver()
+        reason = "refused" if fault.plugin == slot.name else f"{fault.plugin} was refused"
+        return self._kept(slot, reason, error=fault)
+
+    def _kept(self, slot: Slot, reason: str, message: str = "", error: Fault | None = None) -> Outcome:
+        serving = self.registry.serving.get(slot.name)
+        if message:
+            LOG.warning("hotplug.kept", extra={"plugin": slot.name, "reason": reason, "text": message})
+        return KeptCurrent(name=slot.name, serving=serving.number if serving else None, reason=reason, error=error)
+
+    def _disabled(self, slot: Slot) -> Outcome:
+        slot.enabled = False
+        if slot.name not in self.registry.serving:
+            return Unloaded(name=slot.name, reason="disabled")
+        return replace(self.unload(slot.name), reason="disabled")
+
+    # -- unload ---------------------------------------------------------------------------------
+
+    def unload(self, name: str) -> Unloaded:
+        """Let a plugin and everything that depends on it serve no more; running calls end in peace."""
+        slot = self._slot_of(name)
+        if name not in self.registry.serving:
+            return Unloaded(name=name, reason="not-loaded")
+        order = dependents_of([name], self.registry.uses())
+        gone = [g for n in reversed(order) if (g := self.registry.serving.get(n)) is not None]
+        self._withdraw(gone)
+        self.events.deliver()
+        self._retirement.supersede(gone, wait=True)
+        self.events.deliver()
+        slot.seen = slot.refusal = None
+        return Unloaded(name=name, also=tuple(g.name for g in gone if g.name != name))
+
+    def _withdraw(self, gone: Iterable[Generation]) -> None:
+        gone = list(gone)
+        self.registry.swap(dict.fromkeys((g.name for g in gone), None))
+        for generation in gone:
+            if (owner := self._owner()) is not None:
+                finder.withdraw(owner, generation.namespace.public)
+            self.events.post(_event("unloaded", generation))
+            LOG.info("hotplug.unloaded", extra={"plugin": generation.name, "generation": generation.number})
+
+    def close(self) -> None:
+        """Unload everything and end the threads."""
+        for name in list(self.registry.serving):
+            if name in self.registry.serving:
+                self.unload(name)
+        self._thread.stop()
+        self._retirement.join(self.settings.retire_timeout)
+
+    # -- handover: stop-first -------------------------------------------------------------------
+
+    def _stop(self, stopping: list[Generation], build: _Build) -> bool:
+        """Let new calls wait and running ones end, save states, then take the old generations down."""
+        names = [generation.name for generation in stopping]
+        if set(names) & set(calling()):
+            return False  # the call that asks is itself in flight
+        timeout = min(g.manifest.retire_timeout or self.settings.retire_timeout for g in stopping)
+        if not self.leases.gate(names, timeout):
+            return False
+        try:
+            build.save_states(stopping)
+        except PluginFault:
+            self.leases.open(names)
+            raise
+        for generation in reversed(stopping):
+            self.loader.unload(generation, started=True, timeout=timeout)
+            self._retirement.is_down(generation)
+        return True
+
+    def _start_again(self, stopping: list[Generation]) -> None:
+        """Open the gate; when the new version failed, the old bytes are loaded again first."""
+        try:
+            failed = [g for g in stopping if self.registry.serving.get(g.name) is g]
+            if failed:
+                again = _Build(self, {g.name: g.snapshot for g in failed})
+                with transaction.open_transaction(self.settings.load_timeout) as load:
+                    self._build = again
+                    try:
+                        self._thread.run(lambda: again.run(load), again.time_limit())
+                    finally:
+                        self._build = None
+                self._retirement.supersede(again.replaced, wait=False)
+        except (PluginFault, TimeoutError, transaction.GuardTimeout) as error:
+            LOG.critical("hotplug.restart_failed", extra={"plugins": [g.name for g in stopping], "text": str(error)})
+            self._withdraw(stopping)
+        finally:
+            self.leases.open([generation.name for generation in stopping])
+
+    # -- the view of other plugins that a generation's code has ---------------------------------
+
+    def namespace_of(self, module: str, asking: Namespace) -> Namespace | None:
+        """Return the namespace of another plugin's module as `asking` is bound to it; binds at first use."""
+        name = self.registry.plugin_of(module)
+        if name is None or name == asking.plugin:
+            return None
+        bound = asking.bound.get(name)
+        return (bound if bound is not None else self._bind(asking, name)).namespace
+
+    def _bind(self, asking: Namespace, name: str) -> Generation:
+        build = self._build if asking.transaction is not None and asking.transaction.is_open else None
+        generation = build.ensure(name) if build is not None else self._serving_or_loaded(name)
+        with self.registry.lock:
+            if name not in asking.bound:
+                asking.bound[name] = generation
+                self.leases.bind(generation)
+                self.registry.rebound()
+            bound: Generation = asking.bound[name]
+        return bound
+
+    def _serving_or_loaded(self, name: str) -> Generation:
+        serving = self.registry.serving.get(name)
+        if serving is not None:
+            return serving
+        outcome = self.reload(name)
+        serving = self.registry.serving.get(name)
+        if serving is None:
+            why = outcome.error or outcome.reason
+            raise ImportError(f"plugin {name!r} could not be loaded: {why}", name=name)
+        return serving
+
+
+class _Build:
+    """One transaction's candidates, from the first executed line to the swap or the end of them."""
+
+    def __init__(self, hot: HotLoader, fresh: dict[str, Snapshot]) -> None:
+        self._hot = hot
+        self._registry = hot.registry
+        self.fresh = fresh
+        self.order: list[str] = []
+        self.candidates: dict[str, Generation] = {}
+        self.replaced: list[Generation] = []
+        self.at = ""  # the plugin whose code runs right now
+        self._loading: list[str] = []
+        self._started: list[Generation] = []
+        self._manifests: dict[str, Manifest] = {}
+        self._states: dict[str, State | None] = {}
+        self._affected = dependents_of(fresh, hot.registry.uses())
+        self._load: transaction.Transaction | None = None
+
+    def stop_first(self) -> list[Generation]:
+        """Return the serving generations that must end before the new ones begin, dependencies first."""
+        old = [g for name in self._affected if (g := self._registry.serving.get(name)) is not None]
+        return old if any(g.manifest.handover == "stop-first" for g in old) else []
+
+    def time_limit(self) -> float:
+        """Return the seconds that the whole transaction may take: the longest of its plugins' own limits."""
+        limits = [m.load_timeout for m in self._manifests.values() if m.load_timeout is not None]
+        return max(limits, default=self._hot.settings.load_timeout)
+
+    def prepare(self) -> None:
+        """Read manifests and import package prefixes: what can be done before the guard is taken."""
+        for name, snapshot in self.fresh.items():
+            slot = self._hot._slot_of(name)
+            self._manifests[name] = manifest = manifest_of(slot.found, snapshot)
+            if not manifest.enabled:
+                raise PluginDisabled(name)
+            slot.enabled = True
+            for warning in manifest.warnings:
+                LOG.warning("hotplug.manifest", extra={"plugin": name, "text": warning})
+            prepare_package(slot.found)
+
+    def save_states(self, generations: Iterable[Generation]) -> None:
+        """Take the states of generations that are about to end before their successors begin."""
+        self._states = {g.name: self._hot.loader.save_state(g) for g in generations}
+
+    def _state_of(self, name: str) -> State | None:
+        """Return the predecessor's state, taken as late as possible: it serves until the swap."""
+        old = self._registry.serving.get(name)
+        if name in self._states or old is None:
+            return self._states.get(name)
+        return self._hot.loader.save_state(old)
+
+    def _check_dependencies(self, found: Found, manifest: Manifest) -> None:
+        where = found.path / (manifest.file or ".")
+        for used in manifest.depends_on:
+            if used not in self._registry.slots:
+                message = f"/depends_on: there is no plugin {used!r}"
+                raise PluginFault(Fault(found.name, "unknown-dependency", message, where, own_bytes=False))
+        edges = {**self._registry.uses(), **{n: set(m.depends_on) for n, m in self._manifests.items()}}
+        cycle = find_cycle(found.name, edges)
+        if cycle:
+            raise PluginFault(_cycle(found, cycle))
+
+    def run(self, load: transaction.Transaction) -> None:
+        """Load, start, hand over and swap; on any error nothing of it remains."""
+        self._load = load
+        try:
+            for name in self._affected:
+                self.ensure(name)
+            for name in self.order:
+                self.at = name
+                self._hot.loader.start(self.candidates[name])
+                self._started.append(self.candidates[name])
+            for name in self.order:
+                self.at = name
+                self._hot.loader.load_state(self.candidates[name], self._state_of(name))
+            load.commit(self._swap)
+        except BaseException:
+            self._discard()
+            raise
+
+    def ensure(self, name: str) -> Generation:
+        """Return the generation of a plugin that this transaction's code must see, loading it first if need be."""
+        if name in self.candidates:
+            return self.candidates[name]
+        if name not in self._affected and name in self._registry.serving:
+            return self._registry.serving[name]
+        slot = self._hot._slot_of(name)
+        if name in self._loading:
+            raise PluginFault(_cycle(slot.found, (*self._loading[self._loading.index(name) :], name)))
+        self._loading.append(name)
+        outer, self.at = self.at, name
+        try:
+            return self._load_one(slot)
+        finally:
+            self._loading.pop()
+            self.at = outer
+
+    def _load_one(self, slot: Slot) -> Generation:
+        snapshot = self._snapshot(slot)
+        manifest = self._manifests.get(slot.name) or manifest_of(slot.found, snapshot)
+        if not manifest.enabled:
+            message = "is needed, but disabled"
+            raise PluginFault(Fault(slot.name, "disabled", message, slot.found.path, own_bytes=False))
+        self._check_dependencies(slot.found, manifest)
+        prepare_package(slot.found)
+        assert self._load is not None, "candidates are loaded inside a transaction"
+
+        def before_code(namespace: Namespace) -> None:
+            for used in manifest.depends_on:
+                self._hot.namespace_of(self._hot._slot_of(used).found.public, namespace)
+
+        generation = self._hot.loader.load(slot.found, snapshot, manifest, slot.number + 1, self._load, before_code)
+        slot.canaries.append(weakref.ref(generation.namespace.canary))
+        self.candidates[slot.name] = generation
+        self.order.append(slot.name)
+        return generation
+
+    def _snapshot(self, slot: Slot) -> Snapshot:
+        """Return what to load: new bytes if there are any, else what serves (a dependent that didn't change)."""
+        if slot.name not in self.fresh:
+            serving = self._registry.serving.get(slot.name)
+            from_disk = serving is None or self._deserves_a_try(slot, serving)
+            self.fresh[slot.name] = self._hot._settled(slot) if from_disk else serving.snapshot  # type: ignore[union-attr]
+        return self.fresh[slot.name]
+
+    def _deserves_a_try(self, slot: Slot, serving: Generation) -> bool:
+        """Tell whether a dependent's bytes on disk should come along: new, and not refused for their own sake."""
+        seen = self._hot.look_again(slot)
+        if seen is None or seen.digest == serving.digest:
+            return False
+        refusal = slot.refusal
+        return refusal is None or refusal.digest != seen.digest or not refusal.fault.own_bytes
+
+    def _swap(self) -> None:
+        """Let the candidates serve: the one moment at which anything changes for anybody."""
+        owner = self._hot._owner()
+        assert owner is not None, "a manager outlives its own reload"
+        self.replaced = [g for n in reversed(self.order) if (g := self._registry.serving.get(n)) is not None]
+        for name in self.order:
+            finder.publish(owner, self.candidates[name].namespace)
+        self._registry.swap(self.candidates)
+        for name in self.order:
+            self._serves(self._hot._slot_of(name), self.candidates[name])
+
+    def _serves(self, slot: Slot, generation: Generation) -> None:
+        generation.namespace.transaction = None
+        slot.number = generation.number
+        slot.refusal = None
+        slot.reloads += generation.number > 1
+        slot.seen = Seen(generation.snapshot.look, generation.digest, generation.snapshot.look.racy)
+        forget_sources(str(slot.found.path / file) for file in generation.snapshot.files)
+        self._hot.events.post(_event("loaded", generation))
+        LOG.info(
+            "hotplug.reloaded" if generation.number > 1 else "hotplug.loaded",
+            extra={"plugin": slot.name, "generation": generation.number, "digest": generation.digest},
+        )
+
+    def _discard(self) -> None:
+        """Take down what was built: nothing of a refused version may live on."""
+        timeout = self._hot.settings.retire_timeout
+        for name in reversed(self.order):
+            generation = self.candidates[name]
+            self._hot.loader.unload(generation, started=generation in self._started, timeout=timeout)
+            for used in generation.bound.values():
+                self._hot.leases.unbind(used)
+        self.candidates.clear()
+        self.order.clear()
+        self._started.clear()
+        for cleanup in getattr(typing, "_cleanups", ()):
+            cleanup()
+
+
+def _event(kind: typing.Literal["loaded", "unloaded"], generation: Generation) -> Event:
+    return Event(kind, generation.name, generation.number, generation.version, generation.digest)
+
+
+def _headline(fault: Fault, slot: Slot, serving: Generation | None) -> str:
+    subject = slot.name if fault.plugin == slot.name else f"{slot.name} (through {fault.plugin})"
+    number = slot.number + 1
+    if serving is None:
+        return f"{subject}: generation {number} could not be loaded, and nothing serves."
+    return f"{subject}: generation {number} could not be loaded, generation {serving.number} keeps serving."
+
+
+def _cycle(found: Found, path: Iterable[str]) -> Fault:
+    message = f"plugins depend on each other: {' -> '.join(path)}"
+    return Fault(found.name, "dependency-cycle", message, found.path, remedy="Break the circle in depends_on or imports.")

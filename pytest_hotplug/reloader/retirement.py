@@ -1,0 +1,94 @@
+"""The end of a generation: on_unload, undo, joins, once nobody uses it any more.
+
+Runs on a thread of its own when there is work to do, so that no reload and no call waits for a
+plugin that is slow to stop. Nothing is ever killed.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import typing
+from collections.abc import Iterable
+
+from pytest_hotplug.reloader.events import Event, Events
+from pytest_hotplug.reloader.generation import Generation
+from pytest_hotplug.reloader.leases import Leases
+from pytest_hotplug.reloader.loader import Loader
+
+__all__ = ["Retirement"]
+
+LOG = logging.getLogger("hotplug")
+GRACE = 1.0  # seconds that a reload gives an idle old generation to end before it returns
+
+
+class Retirement:
+    """Retires the superseded generations of one manager."""
+
+    def __init__(self, loader: Loader, leases: Leases, events: Events, timeout: float) -> None:
+        self._loader = loader
+        self._leases = leases
+        self._events = events
+        self._timeout = timeout
+        self._lock = threading.Lock()  # guards _threads and _down
+        self._threads: list[threading.Thread] = []
+        self._down: set[int] = set()  # ids of generations whose on_unload ran already (stop-first)
+
+    def supersede(self, old: Iterable[Generation], *, wait: bool) -> None:
+        """Retire generations that no longer serve, each at its last lease's end.
+
+        With `wait`, idle ones get a moment to end before this returns.
+        """
+        deadline = time.monotonic() + GRACE
+        for generation in old:
+            self._leases.when_idle(generation, lambda g=generation: self._begin(g))  # type: ignore[misc]
+        if wait:
+            self.join(max(0.0, deadline - time.monotonic()))
+
+    def is_down(self, generation: Generation) -> None:
+        """Remember that a generation was taken down already: nothing of it runs twice."""
+        with self._lock:
+            self._down.add(id(generation))
+
+    def join(self, timeout: float) -> None:
+        """Wait for retirements that are under way."""
+        deadline = time.monotonic() + timeout
+        with self._lock:
+            threads = [t for t in self._threads if t is not threading.current_thread()]
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _begin(self, generation: Generation) -> None:
+        with self._lock:
+            down = id(generation) in self._down
+            self._down.discard(id(generation))
+        if down or (generation.hooks.on_unload is None and not generation.context.busy):
+            self._finish(generation)
+            return
+        name = f"hotplug-retire-{generation.name}-{generation.number}"
+        thread = threading.Thread(target=self._end, args=(generation,), name=name, daemon=True)
+        with self._lock:
+            self._threads = [t for t in self._threads if t.is_alive()]
+            thread.start()
+            self._threads.append(thread)
+
+    def _end(self, generation: Generation) -> None:
+        limit = generation.manifest.retire_timeout
+        timeout = self._timeout if limit is None else limit
+        for problem in self._loader.unload(generation, started=True, timeout=timeout):
+            text = f"{generation.name}: generation {generation.number}: {problem} [retire-problem]"
+            LOG.error("hotplug.retire_problem", extra={"plugin": generation.name, "text": text})
+            self._events.post(Event("error", generation.name, generation.number, message=text))
+        self._finish(generation)
+
+    def _finish(self, generation: Generation) -> None:
+        generation.context.stopping.set()
+        for used in generation.bound.values():
+            self._leases.unbind(used)
+        # The typing caches pin every generation of a perfectly clean plugin until they are cleared.
+        for cleanup in getattr(typing, "_cleanups", ()):
+            cleanup()
+        self._events.post(Event("retired", generation.name, generation.number, generation.version, generation.digest))
+        LOG.info("hotplug.retired", extra={"plugin": generation.name, "generation": generation.number})
+        self._events.deliver()

@@ -1,0 +1,248 @@
+"""One frozen struct of settings, one reader.
+
+Precedence: keywords (the command line) > `HOTPLUG_*` environment > `hotplug.toml`, else
+`[tool.hotplug]` in pyproject.toml > default. Decides nothing; everybody may import it.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+import msgspec
+
+from pytest_hotplug.reloader.errors import UsageError, did_you_mean
+
+__all__ = ["Layout", "Project", "Settings", "find_project", "layouts", "read_settings"]
+
+OnChange = Literal["first-waits", "all-wait", "serve-current"]
+
+
+class _Dir(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One `[[tool.hotplug.dirs]]` table: a plugin dir whose plugins are laid out in their own way."""
+
+    path: str
+    manifest: str | tuple[str, ...] | None = None
+    entry: str | None = None
+    on_load: str | None = None
+    on_unload: str | None = None
+    package: str | None = None
+    manifest_keys: dict[str, str] | None = None
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every setting with its default; durations are seconds, paths are as the user wrote them."""
+
+    plugin_dirs: tuple[str, ...] = ("plugins",)
+    exclude: tuple[str, ...] = ()
+    dirs: tuple[_Dir, ...] = ()
+    manifest: str | tuple[str, ...] = "plugin.json"
+    entry: str = "main.run"
+    on_load: str = ""
+    on_unload: str = ""
+    manifest_keys: dict[str, str] = {}
+    package: str | None = None
+    pythonpath: tuple[str, ...] = (".",)
+    host: str = ""
+    host_parameter: str = "host"
+    verify_host: str = ""
+    watch_host: Literal["import", "live", "off"] = "import"
+    debounce: float = 0.05
+    settle_max: float = 2.0
+    poll_interval: float | None = None
+    force_polling: bool = False
+    on_change: OnChange = "first-waits"
+    load_timeout: float = 30.0
+    retire_timeout: float = 60.0
+    state_dir: str = ".hotplug"
+    keep_versions: int = 5
+    worker_name: str = "worker"
+    log_dir: str = "logs"
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    strict_permissions: Literal["auto", "on", "off"] = "auto"
+    trusted_owners: tuple[str, ...] = ()
+    trust_group: str = ""
+    allow_symlink_roots: tuple[str, ...] = ()
+    digest: Literal["md5", "blake2b"] = "md5"
+    commit: bool = False
+    preflight: Literal["auto", "child", "off"] = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the plugins of one plugin dir are laid out, and under which public prefix they import.
+
+    `beside` is the directory where modules that lie beside the plugins are found (`path`, except
+    in a sandbox, whose copies still import the original's neighbours).
+    """
+
+    path: Path
+    package: str
+    manifest: tuple[str, ...] = ("plugin.json",)
+    entry: str = "main.run"
+    on_load: str = ""
+    on_unload: str = ""
+    manifest_keys: Mapping[str, str] = field(default_factory=dict)
+    beside: Path | None = None
+
+    @property
+    def foreign(self) -> bool:
+        """Tell whether the manifests are another family's: their other keys are not ours to judge."""
+        return self.manifest != ("plugin.json",) or bool(self.manifest_keys)
+
+    @property
+    def entry_module(self) -> str:
+        """Return the entry's module by its name inside the plugin ("" is the package itself)."""
+        module = self.entry.replace(":", ".").rpartition(".")[0] or "__init__"
+        return "" if module == "__init__" else module
+
+    def public_name(self, plugin: str) -> str:
+        """Return the name under which `plugin` is imported from outside."""
+        return f"{self.package}.{plugin}" if self.package else plugin
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Where the settings came from: the directory, the file, and each value's origin."""
+
+    root: Path
+    file: Path | None
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+def find_project(start: Path) -> tuple[Path, Path | None]:
+    """Return (directory, settings file) of the nearest ancestor of `start` that has one, else (start, None)."""
+    start = start.absolute()
+    for directory in (start, *start.parents):
+        own = directory / "hotplug.toml"
+        if own.is_file():
+            return directory, own
+        shared = directory / "pyproject.toml"
+        if shared.is_file() and _table(shared) is not None:
+            return directory, shared
+    return start, None
+
+
+def read_settings(
+    start: Path | None = None, overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+) -> Project:
+    """Read the settings of the project around `start` (default: the working directory).
+
+    Raises UsageError `[bad-setting]` that names the origin, the setting and the nearest known name.
+    """
+    root, file = find_project(start or Path.cwd())
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for origin, found in (
+        (str(file), (_table(file) or {}) if file else {}),
+        ("environment", _from_environment(os.environ if environ is None else environ)),
+        ("command line", {k: v for k, v in (overrides or {}).items() if v is not None}),
+    ):
+        _reject_unknown(found, origin)
+        values.update(found)
+        origins.update(dict.fromkeys(found, origin))
+    return Project(root, file, make_settings(values, origins), origins)
+
+
+def make_settings(values: Mapping[str, Any], origins: Mapping[str, str] | None = None) -> Settings:
+    """Check `values` strictly and return them as `Settings`; raises UsageError `[bad-setting]`."""
+    _reject_unknown(values, "keyword")
+    try:
+        settings = msgspec.convert(_plain(values), Settings)
+    except msgspec.ValidationError as error:
+        where = str(error).rpartition("$.")[2].rstrip("`").split("[")[0]
+        origin = (origins or {}).get(where, "keyword")
+        raise UsageError(f"setting {where!r} (from {origin}): {str(error).split(' - at')[0]}", "bad-setting") from None
+    for name in ("debounce", "settle_max", "load_timeout", "retire_timeout", "poll_interval", "keep_versions"):
+        if (getattr(settings, name) or 0) < 0:
+            raise UsageError(f"setting {name!r} must not be negative", "bad-setting")
+    return settings
+
+
+def layouts(settings: Settings, root: Path) -> tuple[Layout, ...]:
+    """Return the layout of every configured plugin dir, paths made absolute against `root`."""
+    tables = settings.dirs or tuple(_Dir(path=path) for path in settings.plugin_dirs)
+    return tuple(_layout(table, settings, root) for table in tables)
+
+
+def _layout(table: _Dir, settings: Settings, root: Path) -> Layout:
+    def chosen(name: str) -> Any:
+        own = getattr(table, name)
+        return getattr(settings, name) if own is None else own
+
+    path = Path(os.path.abspath(root / Path(table.path).expanduser()))
+    manifest = chosen("manifest")
+    package = chosen("package")
+    if package is None:
+        package = path.name if table.path not in (".", "./") and path.name.isidentifier() else ""
+    if package and not all(part.isidentifier() for part in package.split(".")):
+        raise UsageError(f"setting 'package': {package!r} is no importable name", "bad-setting")
+    return Layout(
+        path=path,
+        package=package,
+        manifest=(manifest,) if isinstance(manifest, str) else tuple(manifest),
+        entry=chosen("entry"),
+        on_load=chosen("on_load"),
+        on_unload=chosen("on_unload"),
+        manifest_keys=dict(chosen("manifest_keys")),
+    )
+
+
+def _table(file: Path) -> dict[str, Any] | None:
+    """Return the hotplug table of a settings file, or None when it has none."""
+    try:
+        data = tomllib.loads(file.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: {error}", "bad-setting") from None
+    if file.name == "hotplug.toml":
+        return data.get("tool", {}).get("hotplug", data) if "tool" in data else data
+    table = data.get("tool", {}).get("hotplug")
+    return table if isinstance(table, dict) else None
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    hints = get_type_hints(Settings)
+    found: dict[str, Any] = {}
+    if "DB_CHANGE_POLLING_INTERVAL" in environ:
+        found["poll_interval"] = _typed("poll_interval", environ["DB_CHANGE_POLLING_INTERVAL"], hints)
+    for name in hints:
+        text = environ.get(f"HOTPLUG_{name.upper()}")
+        if text is not None and name not in ("dirs", "manifest_keys"):
+            found[name] = _typed(name, text, hints)
+    return found
+
+
+def _typed(name: str, text: str, hints: Mapping[str, Any]) -> Any:
+    """Read an environment text by the setting's type; lists are separated by `os.pathsep`."""
+    if hints[name] == tuple[str, ...]:
+        return tuple(part for part in text.split(os.pathsep) if part)
+    try:
+        return msgspec.convert(text, hints[name], strict=False)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"setting {name!r} (from environment): {error}", "bad-setting") from None
+
+
+def _reject_unknown(values: Mapping[str, Any], origin: str) -> None:
+    known = Settings.__struct_fields__
+    for name in values:
+        if name not in known:
+            raise UsageError(f"unknown setting {name!r} ({origin}){did_you_mean(name, known)}", "bad-setting")
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values` with paths as text, since msgspec knows no Path."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, os.PathLike):
+            return os.fspath(value)
+        if isinstance(value, (list, tuple, set)):
+            return [plain(item) for item in value]
+        return value
+
+    return {name: plain(value) for name, value in values.items()}

@@ -1,0 +1,206 @@
+"""One load at a time: the process-wide guard, and the journal that puts sys.modules back.
+
+While new code executes, its modules stand in sys.modules under their public names (dataclasses,
+pickle and typing look there); the journal remembers what stood there before. The guard belongs to
+the transaction, not to a thread: whoever waits for a load that hangs may abandon it, which
+restores sys.modules and lets the next load begin, while the hung thread is lost.
+
+Knows module names, and nothing of plugins.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import ModuleType
+
+__all__ = ["GuardTimeout", "Journal", "LoadAbandoned", "Transaction", "current", "exclusive", "open_transaction"]
+
+
+class LoadAbandoned(BaseException):
+    """Ends a load that took too long, at its next import: its world was put back already."""
+
+
+class GuardTimeout(Exception):
+    """Another load didn't end in time."""
+
+
+class Journal:
+    """What stood in sys.modules before modules were staged there."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, ModuleType | None] = {}
+        self._staged: dict[str, ModuleType] = {}
+
+    def stage(self, name: str, module: ModuleType) -> None:
+        """Put `module` into sys.modules; the first entry that it replaces is remembered."""
+        self._before.setdefault(name, sys.modules.get(name))
+        self._staged[name] = module
+        sys.modules[name] = module
+
+    def restore(self) -> Mapping[str, ModuleType]:
+        """Put everything back and return what was staged, for the caller to drop outside any lock."""
+        staged, self._staged = self._staged, {}
+        for name, before in self._before.items():
+            if before is not None:
+                sys.modules[name] = before
+            else:
+                sys.modules.pop(name, None)
+        self._before = {}
+        return staged
+
+    def keep(self) -> None:
+        """Leave what was staged where it is."""
+        self._before, self._staged = {}, {}
+
+
+class Transaction:
+    """One load from its first staged module to its swap or its end."""
+
+    def __init__(self) -> None:
+        self.journal = Journal()
+        self.candidates: dict[str, object] = {}  # public name -> the Namespace that is being loaded
+        self.abandoned = False
+        self._ended = threading.Event()
+
+    @property
+    def is_open(self) -> bool:
+        return not self._ended.is_set()
+
+    def inside(self) -> bool:
+        """Tell whether the calling thread or task works for this load."""
+        return _CURRENT.get() is self and self.is_open
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until the load has ended; False when it hasn't within `timeout` seconds."""
+        return self._ended.wait(timeout)
+
+    def stage(self, name: str, module: ModuleType) -> None:
+        """Put a module that is about to execute into sys.modules; raises LoadAbandoned."""
+        with _GUARD.changed:
+            if self.abandoned:
+                raise LoadAbandoned
+            self.journal.stage(name, module)
+
+    def abandon(self) -> None:
+        """Put the world back and let the next load begin; the thread that hangs in this one is lost."""
+        with _GUARD.changed:
+            if _GUARD.open is not self:
+                return
+            self.abandoned = True
+            dropped = self.journal.restore()
+            _GUARD.end(self)
+        _hand_over(dropped)
+
+    def commit(self, swap: Callable[[], None]) -> None:
+        """Run `swap` and keep what was staged, in one step that no abandonment can cut in two.
+
+        Raises LoadAbandoned when the load was given up before.
+        """
+        with _GUARD.changed:
+            if self.abandoned:
+                raise LoadAbandoned
+            swap()
+            self.journal.keep()
+            _GUARD.end(self)
+
+
+class _Guard:
+    """The one open transaction of the process."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.open: Transaction | None = None
+
+    def end(self, transaction: Transaction) -> None:
+        """Free the guard; the caller holds `changed`."""
+        self.open = None
+        transaction._ended.set()
+        self.changed.notify_all()
+
+
+_GUARD = _Guard()
+_CURRENT: ContextVar[Transaction | None] = ContextVar("hotplug_transaction", default=None)
+
+
+def current() -> Transaction | None:
+    """Return the open transaction that the calling thread or task works for."""
+    transaction = _CURRENT.get()
+    return transaction if transaction is not None and transaction.is_open else None
+
+
+def other_load() -> Transaction | None:
+    """Return the open transaction when somebody else's load is under way."""
+    transaction = _GUARD.open
+    return transaction if transaction is not None and not transaction.inside() else None
+
+
+@contextmanager
+def open_transaction(timeout: float, transaction: Transaction | None = None) -> Iterator[Transaction]:
+    """Hold the guard for one load; sys.modules is put back unless the block commits.
+
+    Raises GuardTimeout when another load holds the guard for `timeout` seconds.
+    """
+    transaction = transaction or Transaction()
+    with _GUARD.changed:
+        if not _GUARD.changed.wait_for(lambda: _GUARD.open is None, timeout):
+            raise GuardTimeout
+        _GUARD.open = transaction
+    token = _CURRENT.set(transaction)
+    try:
+        yield transaction
+    finally:
+        _CURRENT.reset(token)
+        transaction.abandon()  # without effect once it has committed
+
+
+@contextmanager
+def exclusive(timeout: float) -> Iterator[Journal]:
+    """Hold the guard for a small change of sys.modules, or join the load that this thread works for.
+
+    The journal is put back when the block raises; otherwise its user decides. Raises ImportError
+    when another load holds the guard for `timeout` seconds.
+    """
+    if current() is not None:
+        yield from _journalled(Journal())
+        return
+    try:
+        with open_transaction(timeout):
+            yield from _journalled(Journal())
+    except GuardTimeout:
+        raise ImportError(f"another plugin's load did not end within {timeout:g} s") from None
+
+
+def _journalled(journal: Journal) -> Iterator[Journal]:
+    try:
+        yield journal
+    except BaseException:
+        _hand_over(journal.restore())
+        raise
+
+
+def _hand_over(dropped: Mapping[str, ModuleType]) -> None:
+    """Give importers that waited for a refused module the one that serves: they hold the wrong object."""
+    for name, module in dropped.items():
+        serving = sys.modules.get(name)
+        if serving is not None and getattr(module.__spec__, "awaited", False):
+            module.__dict__.clear()
+            module.__dict__.update(serving.__dict__)
+
+
+def _after_fork_in_child() -> None:
+    """The thread that was loading doesn't exist in the child: fresh guard, journal put back."""
+    global _GUARD
+    interrupted = _GUARD.open
+    _GUARD = _Guard()
+    if interrupted is not None and not interrupted.inside():
+        interrupted.abandoned = True
+        interrupted.journal.restore()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

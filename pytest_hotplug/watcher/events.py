@@ -1,0 +1,190 @@
+"""Turn native events into hints, and look where events are known to be silent.
+
+Listens to every directory of the roots by itself, and to the directories that hold the roots and the
+links on the way, so that a root, a link or a directory that comes, goes or is exchanged is noticed.
+Three things are never told by events alone, and found by comparing with the last look:
+
+- what was written into a new directory before it was listened to;
+- what happened between two native watchers;
+- what the native watcher drops: between two of its waits (it empties its list after it has looked
+  at it) and when the kernel's queue runs over (it does not say so).
+
+Decides nothing about errors: they go to whoever supervises. For `watching` only.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+from pytest_hotplug.watcher.mounts import first_without_events
+from pytest_hotplug.watcher.names import is_noise
+from pytest_hotplug.watcher.native import EventsUnavailable, Notifier, OpenNotifier
+from pytest_hotplug.watcher.survey import Identity
+from pytest_hotplug.watcher.sweep import Sweep
+
+_log = logging.getLogger("hotplug.watcher")
+
+# Directories that come and go faster than they can be listened to; after that it is tried later.
+_ARM_ATTEMPTS = 10
+
+# The check after events: once they rest, and while they don't, still this often. Seconds.
+_CHECK_AFTER_QUIET = 0.2
+_CHECK_AT_LEAST = 2.0
+# A look may take one part in so many of the time.
+_LOOK_SHARE = 20
+
+
+class EventSource:
+    """Find hints by native events; belongs to one thread after it was armed."""
+
+    def __init__(
+        self, roots: Sequence[str], open_notifier: OpenNotifier, step: float, stopping: threading.Event
+    ) -> None:
+        self._sweep = Sweep(roots, reads=False)
+        self._open_notifier = open_notifier
+        self._step_ms = max(1, round(step * 1000))
+        self._stopping = stopping
+        self._notifier: Notifier | None = None
+        self._armed: Mapping[str, Identity] = {}
+        self._first_unchecked: float | None = None  # monotonic, as the next two are
+        self._last_event = 0.0
+        self._last_look = 0.0
+        self._look_took = 0.0
+
+    def arm(self) -> set[str]:
+        """Listen anew and return what changed since the last look.
+
+        Raises EventsUnavailable, or what the native watcher raises.
+        """
+        changed = self._look()
+        for _ in range(_ARM_ATTEMPTS):
+            self._listen(self._sweep.survey.watched)
+            changed |= self._look()
+            if self._notifier and self._is_armed_for_all():
+                return changed
+        if self._notifier is None:
+            raise OSError("the watched directories vanish faster than they can be listened to")
+        self._expect_check()
+        return changed
+
+    def _listen(self, directories: Mapping[str, Identity]) -> None:
+        self.close()
+        if mount := first_without_events(directories):
+            raise EventsUnavailable(f"{mount.point} is {mount.kind}: events do not work there")
+        try:
+            self._notifier = self._open_notifier(sorted(directories))
+        except (FileNotFoundError, PermissionError):
+            return  # gone or closed to us since it was listed: the next look knows
+        self._armed = directories
+
+    def wait(self, timeout: float | None) -> set[str]:
+        """Wait for hints at most `timeout` seconds (None: until there are some, or the stop event).
+
+        Raises what the native watcher raises; a source that was closed arms itself again.
+        """
+        if self._notifier is None:
+            return self.arm()
+        told = self._notifier.watch(
+            self._step_ms, self._step_ms, self._milliseconds_to_wait(timeout), self._stopping
+        )
+        if isinstance(told, str):
+            return self._check() if self._check_is_due() else set()
+        self._expect_check()
+        return self._heed([path for _, path in told])
+
+    def close(self) -> None:
+        """End the native watcher, if there is one."""
+        notifier, self._notifier, self._armed = self._notifier, None, {}
+        if notifier is not None:
+            notifier.close()
+
+    def _heed(self, real_paths: Sequence[str]) -> set[str]:
+        hints = {named for path in real_paths for named in self._names_of(path)}
+        if any(self._is_structural(path) for path in real_paths):
+            return hints | self._look_again()
+        self._sweep.note(hints)
+        return hints | (self._check() if self._check_is_due() else set())
+
+    def _names_of(self, path: str) -> Iterator[str]:
+        """Translate a real path; what lies outside the roots and redirects nothing has no name."""
+        survey = self._sweep.survey
+        yield from survey.hinges.get(path, ())
+        yield from survey.directories.get(path, ())
+        directory, name = os.path.split(path)
+        if not is_noise(name):
+            for named in survey.directories.get(directory, ()):
+                yield os.path.join(named, name)
+
+    def _is_structural(self, path: str) -> bool:
+        """Tell whether the set of directories to listen to may differ after an event on this path.
+
+        The kind of the event is not asked: a name may turn from a file into a directory.
+        """
+        survey = self._sweep.survey
+        if path in survey.hinges or path in survey.directories:
+            return True
+        directory, name = os.path.split(path)
+        if directory not in survey.directories or is_noise(name):
+            return False
+        was = survey.seen.get(os.path.join(survey.directories[directory][0], name))
+        return (was is not None and was.is_directory) or _is_directory_or_link(path)
+
+    def _look_again(self) -> set[str]:
+        changed = self._look()
+        return changed if self._is_armed_for_all() else changed | self.arm()
+
+    def _look(self) -> set[str]:
+        began = time.monotonic()
+        changed = self._sweep.look()
+        self._last_look = time.monotonic()
+        self._look_took = self._last_look - began
+        self._first_unchecked = None
+        return changed
+
+    def _is_armed_for_all(self) -> bool:
+        return self._armed == self._sweep.survey.watched
+
+    def _check(self) -> set[str]:
+        missed = self._look_again()
+        if missed:
+            _log.info("hotplug.watch_missed_by_events", extra={"paths": sorted(missed)})
+        return missed
+
+    def _expect_check(self) -> None:
+        self._last_event = time.monotonic()
+        if self._first_unchecked is None:
+            self._first_unchecked = self._last_event
+
+    def _check_due_at(self) -> float | None:
+        if self._first_unchecked is None:
+            # A directory nobody lets us listen to is looked at now and then.
+            return self._last_look + self._patience() if self._sweep.survey.blind else None
+        return min(self._last_event + _CHECK_AFTER_QUIET, self._first_unchecked + self._patience())
+
+    def _patience(self) -> float:
+        return max(_CHECK_AT_LEAST, _LOOK_SHARE * self._look_took)
+
+    def _check_is_due(self) -> bool:
+        due = self._check_due_at()
+        return due is not None and due <= time.monotonic()
+
+    def _milliseconds_to_wait(self, timeout: float | None) -> int:
+        due = self._check_due_at()
+        waits = [] if timeout is None else [timeout]
+        if due is not None:
+            waits.append(due - time.monotonic())
+        # The native watcher takes 0 for "without end".
+        return max(1, round(min(waits) * 1000)) if waits else 0
+
+
+def _is_directory_or_link(path: str) -> bool:
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return False
+    return stat.S_ISDIR(mode) or stat.S_ISLNK(mode)

@@ -1,0 +1,284 @@
+"""Run a watch: one thread that waits for hints, lets them come to rest and hands out batches.
+
+Chooses between native events and sweeping, says why, and keeps watching whatever happens: a failing
+native watcher is restarted, one that can never work is replaced by sweeping, a failing receiver is
+logged. Knows nothing of plugins. Used through `pytest_hotplug.watcher`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from pytest_hotplug.watcher.batch import Batch
+from pytest_hotplug.watcher.debounce import Debounce
+from pytest_hotplug.watcher.events import EventSource
+from pytest_hotplug.watcher.native import OpenNotifier, open_notifier, why_unavailable
+from pytest_hotplug.watcher.sweep import SweepSource
+
+_log = logging.getLogger("hotplug.watcher")
+
+_FORCING_VARIABLE = "WATCHFILES_FORCE_POLLING"
+_NO = frozenset({"", "0", "false", "no", "off", "disable", "disabled"})
+
+_DEFAULT_INTERVAL = 1.0
+
+_FIRST_DELAY = 0.05
+_LONGEST_DELAY = 5.0
+
+# A native step much finer than the debounce is paid for all day and never felt.
+_STEPS_PER_DEBOUNCE = 10
+_LONGEST_STEP = 0.1
+
+# A receiver that never returns must not keep the interpreter from leaving.
+_LEAVE_WITHIN = 1.0
+
+
+class Source(Protocol):
+    """Where hints come from; its paths are absolute and named as the caller named the roots."""
+
+    def arm(self) -> Collection[str]:
+        """See to it that what changes from now on becomes a hint."""
+        ...
+
+    def wait(self, timeout: float | None) -> Collection[str]:
+        """Wait for hints, at most `timeout` seconds; returns none when the watch stops."""
+        ...
+
+    def close(self) -> None:
+        """Release what is held; a later `wait` arms again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Hold what a watch was asked to do; times in seconds."""
+
+    roots: tuple[str, ...]
+    debounce: float
+    settle_max: float
+    interval: float
+    forced: str | None  # why sweeping was asked for, None when nobody did
+    step: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """Hold how a watch works and why, exchanged as one so that the two always fit."""
+
+    backend: str
+    reason: str
+
+
+class Watching:
+    """Watch until stopped; also a context manager. Begin one with `watch`.
+
+    What other threads may see changes by single assignments of frozen values, so there is no lock,
+    and the receiver is called without one.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        on_batch: Callable[[Batch], None],
+        on_notice: Callable[[str], None] | None = None,
+        open_notifier: OpenNotifier = open_notifier,
+    ) -> None:
+        self._plan = plan
+        self._on_batch = on_batch
+        self._on_notice = on_notice
+        self._stopping = threading.Event()
+        self._debounce = Debounce(plan.debounce, plan.settle_max)
+        self._source, self._mode = self._choose(open_notifier)
+        self._restarts = 0
+        self._delay = _FIRST_DELAY
+        self._healthy_since = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="hotplug-watch", daemon=True)
+        # Left to itself the thread could be cut off inside the native watcher, which aborts the process.
+        atexit.register(self._leave)
+        self._thread.start()
+
+    @property
+    def backend(self) -> str:
+        """How changes are found: "events" or "polling"."""
+        return self._mode.backend
+
+    @property
+    def reason(self) -> str:
+        """Why this backend, in one line."""
+        return self._mode.reason
+
+    @property
+    def alive(self) -> bool:
+        """Whether changes are still reported."""
+        return self._thread.is_alive()
+
+    @property
+    def restarts(self) -> int:
+        """How often the backend failed and was started anew."""
+        return self._restarts
+
+    def stop(self) -> None:
+        """Stop watching and wait for the thread to end; hints not handed out yet are dropped.
+
+        May be called twice, and from inside the receiver: then the thread ends after it returned.
+        """
+        self._stopping.set()
+        atexit.unregister(self._leave)
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def __enter__(self) -> Watching:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _leave(self) -> None:
+        self._stopping.set()
+        self._thread.join(_LEAVE_WITHIN)
+
+    # -- which backend
+
+    def _choose(self, open_notifier: OpenNotifier) -> tuple[Source, Mode]:
+        if self._plan.forced:
+            return self._sweeping(self._plan.forced)
+        source = EventSource(self._plan.roots, open_notifier, self._plan.step, self._stopping)
+        try:
+            source.arm()
+        except Exception as error:  # noqa: BLE001 - whatever it was: better sweeping than unarmed
+            source.close()
+            return self._sweeping_instead(error)
+        return source, Mode("events", "native events")
+
+    def _sweeping(self, reason: str) -> tuple[Source, Mode]:
+        source = SweepSource(self._plan.roots, self._plan.interval, self._stopping)
+        source.arm()
+        return source, Mode("polling", reason)
+
+    def _sweeping_instead(self, error: Exception) -> tuple[Source, Mode]:
+        reason = why_unavailable(error) or f"native events did not start: {error}"
+        chosen = self._sweeping(reason)
+        self._notice(reason)
+        return chosen
+
+    # -- the thread
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._collect()
+                self._deliver()
+        finally:
+            self._source.close()
+
+    def _collect(self) -> None:
+        try:
+            hints = self._source.wait(self._debounce.remaining())
+        except Exception as error:  # noqa: BLE001 - nothing a file system does may end the watch
+            self._recover(error)
+        else:
+            self._debounce.add(hints)
+
+    def _deliver(self) -> None:
+        batch = self._debounce.take()
+        if batch is None or self._stopping.is_set():
+            return
+        try:
+            self._on_batch(batch)
+        except BaseException:  # noqa: BLE001 - a SystemExit out of it would end the watch in silence
+            _log.exception("hotplug.watch_receiver_failed", extra={"paths": sorted(map(str, batch.paths))})
+
+    def _notice(self, reason: str) -> None:
+        """Say once that events do not work: to whoever wants to hear it, else to the log."""
+        if self._on_notice is None:
+            _log.warning("hotplug.watch_polls", extra={"reason": reason})
+            return
+        try:
+            self._on_notice(f"watching by polling every {self._plan.interval:g} s: {reason}")
+        except Exception:  # noqa: BLE001 - a failing receiver hurts nobody else
+            _log.exception("hotplug.watch_notice_failed", extra={"reason": reason})
+
+    # -- what happens after an error
+
+    def _recover(self, error: Exception) -> None:
+        self._source.close()
+        if why_unavailable(error):
+            self._source, self._mode = self._sweeping_instead(error)
+        else:
+            self._restart_later(error)
+        # Nobody knows what happened meanwhile.
+        self._debounce.add(self._plan.roots, overflow=True)
+
+    def _restart_later(self, error: Exception) -> None:
+        """Wait before the next turn, longer each time; a closed source arms itself at its next wait."""
+        if time.monotonic() - self._healthy_since > _LONGEST_DELAY:
+            self._delay = _FIRST_DELAY
+        self._restarts += 1
+        _log.warning(
+            "hotplug.watch_restarted",
+            extra={"error": str(error), "restarts": self._restarts, "delay": self._delay},
+        )
+        self._stopping.wait(self._delay)
+        self._delay = min(2 * self._delay, _LONGEST_DELAY)
+        self._healthy_since = time.monotonic()
+
+
+def watch(
+    roots: Sequence[Path],
+    on_batch: Callable[[Batch], None],
+    *,
+    debounce: float = 0.05,
+    settle_max: float = 2.0,
+    poll_interval: float | None = None,
+    force_polling: bool = False,
+    step: float = 0.005,
+    on_notice: Callable[[str], None] | None = None,
+) -> Watching:
+    """Watch directories and report what may have changed below them, from now on.
+
+    `on_batch` is called on the watch's own thread, after `debounce` seconds without a new hint and at
+    the latest `settle_max` seconds after the first one. A root may be missing, may come and go, and
+    may be or hold symbolic links. Sweeping every `poll_interval` seconds (1.0 unless given) replaces
+    native events when either of the two polling arguments or WATCHFILES_FORCE_POLLING asks for it,
+    and where events cannot work; then `on_notice` gets one line saying why. `step` is how often the
+    native watcher wakes, in seconds; with a long debounce it wakes less often.
+
+    Raises ValueError for a time that makes no sense.
+    """
+    interval = _DEFAULT_INTERVAL if poll_interval is None else poll_interval
+    plan = Plan(
+        roots=tuple(os.fspath(Path(root).absolute()) for root in roots),
+        debounce=_at_least(0.0, debounce, "debounce"),
+        settle_max=_at_least(0.0, settle_max, "settle_max"),
+        interval=_at_least(0.001, interval, "poll_interval"),
+        forced=_why_forced(poll_interval, force_polling),
+        step=max(_at_least(0.001, step, "step"), min(debounce / _STEPS_PER_DEBOUNCE, _LONGEST_STEP)),
+    )
+    return Watching(plan, on_batch, on_notice)
+
+
+def _why_forced(poll_interval: float | None, force_polling: bool) -> str | None:
+    if force_polling:
+        return "polling was asked for (force_polling)"
+    if poll_interval is not None:
+        return f"polling was asked for (poll_interval {poll_interval:g} s)"
+    if os.environ.get(_FORCING_VARIABLE, "").strip().lower() not in _NO:
+        return f"polling was asked for ({_FORCING_VARIABLE} is set)"
+    return None
+
+
+def _at_least(least: float, seconds: float, name: str) -> float:
+    if not seconds >= least:  # written so that "not a number" fails too
+        raise ValueError(f"{name} must be at least {least:g} seconds, not {seconds!r}")
+    return seconds

@@ -1,0 +1,237 @@
+"""The native watcher fails, reaches a limit or loses events: watching goes on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from subprocess import DEVNULL
+
+import pytest
+from watchfiles._rust_notify import WatchfilesRustInternalError
+
+from pytest_hotplug.watcher import Batch, Watching
+from pytest_hotplug.watcher.native import Notifier, OpenNotifier, StopEvent, open_notifier
+from pytest_hotplug.watcher.watching import Plan
+from tests.watcher.listening import Listener, save
+
+BeginWith = Callable[[OpenNotifier], Listener]
+
+LIMITS = [
+    (OSError('OS file watch limit reached. about ["/srv"]'), "fs.inotify.max_user_watches"),
+    (
+        WatchfilesRustInternalError("Error creating recommended watcher: Too many open files (os error 24)"),
+        "fs.inotify.max_user_instances",
+    ),
+]
+
+
+@pytest.fixture
+def notices() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def begin_with(root: Path, watches: list[Watching], notices: list[str]) -> BeginWith:
+    """Begin a watch on another way of opening the native watcher."""
+
+    def begin(opener: OpenNotifier) -> Listener:
+        listener = Listener()
+        plan = Plan((os.fspath(root),), 0.02, 2.0, 0.05, None, 0.005)
+        watches.append(Watching(plan, listener, notices.append, opener))
+        return listener
+
+    return begin
+
+
+class Scripted:
+    """A real native watcher that fails when it is told to, or keeps a change to itself."""
+
+    def __init__(self, failures: list[Exception], hidden: str = "") -> None:
+        self.failures = failures
+        self.hidden = hidden
+        self.opened = 0
+
+    def open(self, directories: Sequence[str]) -> Notifier:
+        self.opened += 1
+        return _ScriptedNotifier(open_notifier(directories), self)
+
+
+class _ScriptedNotifier:
+    def __init__(self, real: Notifier, script: Scripted) -> None:
+        self._real = real
+        self._script = script
+        self.close = real.close
+
+    def watch(
+        self, debounce_ms: int, step_ms: int, timeout_ms: int, stop_event: StopEvent | None
+    ) -> set[tuple[int, str]] | str:
+        if self._script.failures:
+            raise self._script.failures.pop()
+        told = self._real.watch(debounce_ms, step_ms, timeout_ms, stop_event)
+        if isinstance(told, str) or not self._script.hidden:
+            return told
+        return {(kind, path) for kind, path in told if self._script.hidden not in path}
+
+
+def _overflowed(batches: list[Batch]) -> bool:
+    return any(batch.overflow for batch in batches)
+
+
+@pytest.mark.parametrize(("error", "setting"), LIMITS, ids=["watches", "instances"])
+def test_a_reached_limit_at_the_start_means_polling_and_says_what_to_raise(
+    root: Path,
+    begin_with: BeginWith,
+    watches: list[Watching],
+    notices: list[str],
+    error: Exception,
+    setting: str,
+) -> None:
+    """A fresh Ubuntu has too few watches: edits are seen all the same, and I know what to set."""
+
+    def refuse(directories: Sequence[str]) -> Notifier:
+        raise error
+
+    listener = begin_with(refuse)
+    assert watches[0].backend == "polling"
+    assert setting in watches[0].reason
+    assert [setting in notice for notice in notices] == [True]
+    save(root / "greeter" / "main.py", "A = 1\n")
+    assert listener.hears(root / "greeter" / "main.py")
+    assert not _overflowed(listener.batches)
+
+
+@pytest.mark.parametrize(("error", "setting"), LIMITS, ids=["watches", "instances"])
+def test_a_limit_reached_while_watching_means_polling_and_a_look_at_everything(
+    root: Path,
+    begin_with: BeginWith,
+    watches: list[Watching],
+    notices: list[str],
+    error: Exception,
+    setting: str,
+) -> None:
+    """Another program eats the watches later: I am told once, and nothing is lost."""
+    script = Scripted([])
+
+    def refuse_the_second(directories: Sequence[str]) -> Notifier:
+        if script.opened:
+            raise error
+        return script.open(directories)
+
+    listener = begin_with(refuse_the_second)
+    assert watches[0].backend == "events"
+    (root / "new").mkdir()
+    assert listener.until(_overflowed)
+    assert watches[0].backend == "polling"
+    assert [setting in notice for notice in notices] == [True]
+    save(root / "new" / "main.py", "A = 1\n")
+    assert listener.hears(root / "new" / "main.py")
+
+
+def test_a_failing_native_watcher_is_restarted_and_everything_looked_at(
+    root: Path, begin_with: BeginWith, watches: list[Watching]
+) -> None:
+    """An internal error of the watcher costs one full look, never my next edit."""
+    script = Scripted([WatchfilesRustInternalError("error in underlying watcher: overflow")])
+    listener = begin_with(script.open)
+    assert listener.until(_overflowed)
+    assert root in listener.paths
+    assert (watches[0].restarts, watches[0].backend, watches[0].alive) == (1, "events", True)
+    save(root / "greeter" / "main.py", "A = 1\n")
+    assert listener.hears(root / "greeter" / "main.py")
+
+
+def test_restarts_are_counted_and_become_rarer(
+    root: Path, begin_with: BeginWith, watches: list[Watching], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A watcher that keeps failing neither spins nor gives up."""
+    listener = begin_with(Scripted([RuntimeError(str(number)) for number in range(4)]).open)
+    save(root / "greeter" / "main.py", "A = 1\n")
+    assert listener.hears(root)
+    assert listener.until(lambda _: watches[0].restarts == 4 or len(caplog.records) < 4)
+    save(root / "greeter" / "after.py", "A = 1\n")
+    assert listener.hears(root / "greeter" / "after.py")
+    restarts = [record for record in caplog.records if record.message == "hotplug.watch_restarted"]
+    assert [record.__dict__["delay"] for record in restarts] == [0.05, 0.1, 0.2, 0.4]
+    assert watches[0].restarts == 4
+
+
+def test_a_native_watcher_that_cannot_start_means_polling(
+    root: Path, begin_with: BeginWith, watches: list[Watching], notices: list[str]
+) -> None:
+    """Whatever keeps the native watcher from starting: once `watch` returns I am watched."""
+
+    def fail(directories: Sequence[str]) -> Notifier:
+        raise OSError("no such luck")
+
+    listener = begin_with(fail)
+    assert watches[0].reason == "native events did not start: no such luck"
+    assert len(notices) == 1
+    save(root / "greeter" / "main.py", "A = 1\n")
+    assert listener.hears(root / "greeter" / "main.py")
+
+
+def test_a_directory_that_vanishes_while_the_watch_is_armed_is_left_out(
+    root: Path, begin_with: BeginWith, watches: list[Watching]
+) -> None:
+    """A branch switch in the very moment of arming ends nothing."""
+    script = Scripted([])
+
+    def remove_first(directories: Sequence[str]) -> Notifier:
+        shutil.rmtree(root / "greeter", ignore_errors=True)
+        return script.open(directories)
+
+    listener = begin_with(remove_first)
+    assert (watches[0].backend, watches[0].restarts) == ("events", 0)
+    save(root / "main.py", "A = 1\n")
+    assert listener.hears(root / "main.py")
+
+
+def test_an_edit_the_native_watcher_drops_is_found_by_the_look_that_follows(
+    root: Path, begin_with: BeginWith
+) -> None:
+    """Events that get lost in a burst are made good once it is over."""
+    listener = begin_with(Scripted([], hidden="dropped.py").open)
+    save(root / "greeter" / "dropped.py", "A = 1\n")
+    save(root / "greeter" / "main.py", "A = 1\n")
+    assert listener.hears(root / "greeter" / "main.py", root / "greeter" / "dropped.py")
+
+
+FEW_WATCHES = """
+import sys
+from pathlib import Path
+from pytest_hotplug.watcher import watch
+from tests.watcher.listening import Listener, save
+
+root = Path(sys.argv[1])
+for number in range(9):
+    (root / str(number)).mkdir()
+listener = Listener()
+with watch([root], listener, on_notice=print) as watching:
+    save(root / "8" / "main.py", "A = 1")
+    assert listener.hears(root / "8" / "main.py")
+    print(watching.backend, watching.reason)
+"""
+
+
+def test_a_real_watch_limit_is_noticed(root: Path) -> None:
+    """A kernel that truly refuses more watches leads to polling, not to silence."""
+    unshare, limit = shutil.which("unshare") or "", "/proc/sys/user/max_inotify_watches"
+    lower = [unshare, "--user", "--map-root-user", "sh", "-c"]
+    if not unshare or subprocess.run([*lower, f"echo 5 > {limit}"], stderr=DEVNULL, check=False).returncode:
+        pytest.skip("no user namespace to lower the limit in")
+    ended = subprocess.run(
+        [*lower, f'echo 5 > {limit} && exec "$@"', "sh", sys.executable, "-c", FEW_WATCHES, os.fspath(root)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    told, chosen = ended.stdout.splitlines()
+    assert ended.stderr == ""
+    assert told.startswith("watching by polling every 1 s: inotify watch limit reached")
+    assert chosen.startswith("polling inotify watch limit reached")

@@ -1,0 +1,109 @@
+"""A stopped watch leaves nothing behind, and a forgotten one keeps nobody from leaving."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_hotplug.watcher import watch
+from tests.watcher.listening import Listener, save, wait_until
+
+BACKENDS = pytest.mark.parametrize("options", [{}, {"poll_interval": 0.02}], ids=["events", "polling"])
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc to look into")
+
+
+def _inotify_instances() -> int:
+    found = 0
+    for descriptor in os.listdir("/proc/self/fd"):
+        try:
+            found += "inotify" in os.readlink(f"/proc/self/fd/{descriptor}")
+        except FileNotFoundError:  # the descriptor of the listing itself
+            continue
+    return found
+
+
+@BACKENDS
+def test_after_stop_no_thread_is_left(root: Path, options: dict[str, Any]) -> None:
+    """Stopping waits for the thread; a second stop does nothing."""
+    before = set(threading.enumerate())
+    watching = watch([root], Listener(), **options)
+    assert watching.alive
+    watching.stop()
+    watching.stop()
+    assert not watching.alive
+    assert set(threading.enumerate()) == before
+
+
+@needs_proc
+def test_after_stop_no_native_thread_and_no_descriptor_is_left(root: Path) -> None:
+    """A worker that switches watching off and on for years does not fill up."""
+    threads, instances = len(os.listdir("/proc/self/task")), _inotify_instances()
+    for _ in range(5):
+        with watch([root], Listener()):
+            assert _inotify_instances() == instances + 1
+    assert wait_until(lambda: _inotify_instances() == instances)
+    assert wait_until(lambda: len(os.listdir("/proc/self/task")) <= threads)
+
+
+@BACKENDS
+def test_nothing_is_told_after_stop(root: Path, options: dict[str, Any]) -> None:
+    """Hints that were waiting for quiet are dropped: once stopped, I am left alone."""
+    listener = Listener()
+    watching = watch([root], listener, debounce=5.0, settle_max=60.0, **options)
+    save(root / "greeter" / "main.py", "A = 1\n")
+    watching.stop()
+    assert listener.batches == []
+
+
+@BACKENDS
+def test_a_watch_can_follow_a_watch(root: Path, options: dict[str, Any]) -> None:
+    """Disabling and enabling hot reload restarts the watching (R36)."""
+    for number in range(2):
+        listener = Listener()
+        with watch([root], listener, **options):
+            save(root / "greeter" / "main.py", f"A = {number}\n")
+            assert listener.hears(root / "greeter" / "main.py")
+
+
+FORGOTTEN = """
+import sys, threading
+from pathlib import Path
+from pytest_hotplug.watcher import watch
+
+busy = threading.Event()
+
+def receive(batch):
+    busy.set()
+    if {hangs}:
+        threading.Event().wait()
+
+watch([Path(sys.argv[1])], receive, **{options})
+if {hangs}:
+    Path(sys.argv[1], "edit.py").write_text("x")
+    assert busy.wait(10)
+"""
+
+
+@pytest.mark.parametrize("hangs", [False, True], ids=["idle", "receiver hangs"])
+@BACKENDS
+def test_a_forgotten_watch_does_not_keep_the_interpreter(
+    root: Path, options: dict[str, Any], hangs: bool
+) -> None:
+    """My script ends without stopping its watch: it leaves at once, with no noise on its way out."""
+    script = FORGOTTEN.format(hangs=hangs, options=options)
+    ended = subprocess.run(
+        [sys.executable, "-c", script, os.fspath(root)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
