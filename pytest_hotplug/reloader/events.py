@@ -21,6 +21,7 @@ __all__ = ["Event", "Events", "Kind"]
 Kind = Literal["loaded", "kept", "error", "unloaded", "retired"]
 KINDS: tuple[str, ...] = get_args(Kind)
 LOG = logging.getLogger("hotplug")
+LOG.addHandler(logging.NullHandler())  # a library stays silent until its host configures logging
 
 
 @dataclass(frozen=True, slots=True)

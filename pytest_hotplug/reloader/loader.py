@@ -60,6 +60,7 @@ class Loader:
 
     def __init__(self, settings: Settings, host: Host, loop: LoopThread, neighbours: Neighbours) -> None:
         self.code_path: CodePath | None = None  # a sandbox compiles unchanged files under the original's name
+        self.calls_hooks = True  # False: modules are loaded and swapped, but no plugin is started or stopped
         self._settings = settings
         self._host = host
         self._loop = loop
@@ -108,7 +109,7 @@ class Loader:
     def start(self, generation: Generation) -> None:
         """Call `on_load`; raises PluginFault."""
         hook = generation.hooks.on_load
-        if hook is not None:
+        if hook is not None and self.calls_hooks:
             with _Pointing("on_load", generation, generation.snapshot):
                 self._run(generation, hook)
 
@@ -131,7 +132,7 @@ class Loader:
         problems = []
         generation.context.stopping.set()
         hook = generation.hooks.on_unload
-        if started and hook is not None:
+        if started and hook is not None and self.calls_hooks:
             try:
                 self._run(generation, hook)
             except Exception as error:

@@ -56,10 +56,16 @@ class PluginManager:
         self._setup(make_settings(settings), Path(root) if root else Path.cwd())
 
     @classmethod
-    def from_settings(cls, settings: Settings, root: Path, places: Iterable[Layout] | None = None) -> PluginManager:
-        """Make a manager from settings that were read already; `places` overrides their plugin dirs."""
+    def from_settings(
+        cls, settings: Settings, root: Path, places: Iterable[Layout] | None = None, *, starts: bool = True
+    ) -> PluginManager:
+        """Make a manager from settings that were read already; `places` overrides their plugin dirs.
+
+        With `starts` False it loads and swaps modules but calls no on_load and no on_unload.
+        """
         manager = cls.__new__(cls)
         manager._setup(settings, root, places)
+        manager._hot_loader.loader.calls_hooks = starts
         return manager
 
     def _setup(self, settings: Settings, root: Path, places: Iterable[Layout] | None = None) -> None:

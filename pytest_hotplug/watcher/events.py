@@ -14,29 +14,20 @@ Decides nothing about errors: they go to whoever supervises. For `watching` only
 
 from __future__ import annotations
 
-import logging
 import os
 import stat
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_hotplug.watcher.mounts import first_without_events
 from pytest_hotplug.watcher.names import is_noise
 from pytest_hotplug.watcher.native import EventsUnavailable, Notifier, OpenNotifier
+from pytest_hotplug.watcher.schedule import LookSchedule
 from pytest_hotplug.watcher.survey import Identity
 from pytest_hotplug.watcher.sweep import Sweep
 
-_log = logging.getLogger("hotplug.watcher")
-
 # Directories that come and go faster than they can be listened to; after that it is tried later.
 _ARM_ATTEMPTS = 10
-
-# The check after events: once they rest, and while they don't, still this often. Seconds.
-_CHECK_AFTER_QUIET = 0.2
-_CHECK_AT_LEAST = 2.0
-# A look may take one part in so many of the time.
-_LOOK_SHARE = 20
 
 
 class EventSource:
@@ -51,25 +42,54 @@ class EventSource:
         self._stopping = stopping
         self._notifier: Notifier | None = None
         self._armed: Mapping[str, Identity] = {}
-        self._first_unchecked: float | None = None  # monotonic, as the next two are
-        self._last_event = 0.0
-        self._last_look = 0.0
-        self._look_took = 0.0
+        self._schedule = LookSchedule()
 
     def arm(self) -> set[str]:
-        """Listen anew and return what changed since the last look.
+        """Look, listen to what is there now, and return what changed since the last look.
 
         Raises EventsUnavailable, or what the native watcher raises.
         """
-        changed = self._look()
+        began = self._schedule.now()
+        changed = self._sweep.look()
+        if not self._listens_to_all():
+            changed |= self._listen_to_all()
+        self._schedule.looked(began)
+        if not self._listens_to_all():
+            self._schedule.heard(directories_changed=True)
+        return changed
+
+    def wait(self, timeout: float | None) -> set[str]:
+        """Wait for hints at most `timeout` seconds (None: until there are some, or the stop event).
+
+        Raises what the native watcher raises; a source that was closed arms itself again.
+        """
+        if self._notifier is None:
+            return self.arm()
+        told = self._notifier.watch(
+            self._step_ms, self._step_ms, self._milliseconds_to_wait(timeout), self._stopping
+        )
+        hints = set() if isinstance(told, str) else self._heed([path for _, path in told])
+        if self._look_in() == 0.0:
+            return hints | self.arm()
+        # Even a wait that ran out of time may have dropped an event in its last moment.
+        self._schedule.heard()
+        return hints
+
+    def close(self) -> None:
+        """End the native watcher, if there is one."""
+        notifier, self._notifier, self._armed = self._notifier, None, {}
+        if notifier is not None:
+            notifier.close()
+
+    def _listen_to_all(self) -> set[str]:
+        changed: set[str] = set()
         for _ in range(_ARM_ATTEMPTS):
             self._listen(self._sweep.survey.watched)
-            changed |= self._look()
-            if self._notifier and self._is_armed_for_all():
-                return changed
+            changed |= self._sweep.look()
+            if self._listens_to_all():
+                break
         if self._notifier is None:
             raise OSError("the watched directories vanish faster than they can be listened to")
-        self._expect_check()
         return changed
 
     def _listen(self, directories: Mapping[str, Identity]) -> None:
@@ -82,33 +102,14 @@ class EventSource:
             return  # gone or closed to us since it was listed: the next look knows
         self._armed = directories
 
-    def wait(self, timeout: float | None) -> set[str]:
-        """Wait for hints at most `timeout` seconds (None: until there are some, or the stop event).
-
-        Raises what the native watcher raises; a source that was closed arms itself again.
-        """
-        if self._notifier is None:
-            return self.arm()
-        told = self._notifier.watch(
-            self._step_ms, self._step_ms, self._milliseconds_to_wait(timeout), self._stopping
-        )
-        if isinstance(told, str):
-            return self._check() if self._check_is_due() else set()
-        self._expect_check()
-        return self._heed([path for _, path in told])
-
-    def close(self) -> None:
-        """End the native watcher, if there is one."""
-        notifier, self._notifier, self._armed = self._notifier, None, {}
-        if notifier is not None:
-            notifier.close()
+    def _listens_to_all(self) -> bool:
+        return self._notifier is not None and self._armed == self._sweep.survey.watched
 
     def _heed(self, real_paths: Sequence[str]) -> set[str]:
         hints = {named for path in real_paths for named in self._names_of(path)}
-        if any(self._is_structural(path) for path in real_paths):
-            return hints | self._look_again()
         self._sweep.note(hints)
-        return hints | (self._check() if self._check_is_due() else set())
+        self._schedule.heard(directories_changed=any(map(self._is_structural, real_paths)))
+        return hints
 
     def _names_of(self, path: str) -> Iterator[str]:
         """Translate a real path; what lies outside the roots and redirects nothing has no name."""
@@ -134,50 +135,11 @@ class EventSource:
         was = survey.seen.get(os.path.join(survey.directories[directory][0], name))
         return (was is not None and was.is_directory) or _is_directory_or_link(path)
 
-    def _look_again(self) -> set[str]:
-        changed = self._look()
-        return changed if self._is_armed_for_all() else changed | self.arm()
-
-    def _look(self) -> set[str]:
-        began = time.monotonic()
-        changed = self._sweep.look()
-        self._last_look = time.monotonic()
-        self._look_took = self._last_look - began
-        self._first_unchecked = None
-        return changed
-
-    def _is_armed_for_all(self) -> bool:
-        return self._armed == self._sweep.survey.watched
-
-    def _check(self) -> set[str]:
-        missed = self._look_again()
-        if missed:
-            _log.info("hotplug.watch_missed_by_events", extra={"paths": sorted(missed)})
-        return missed
-
-    def _expect_check(self) -> None:
-        self._last_event = time.monotonic()
-        if self._first_unchecked is None:
-            self._first_unchecked = self._last_event
-
-    def _check_due_at(self) -> float | None:
-        if self._first_unchecked is None:
-            # A directory nobody lets us listen to is looked at now and then.
-            return self._last_look + self._patience() if self._sweep.survey.blind else None
-        return min(self._last_event + _CHECK_AFTER_QUIET, self._first_unchecked + self._patience())
-
-    def _patience(self) -> float:
-        return max(_CHECK_AT_LEAST, _LOOK_SHARE * self._look_took)
-
-    def _check_is_due(self) -> bool:
-        due = self._check_due_at()
-        return due is not None and due <= time.monotonic()
+    def _look_in(self) -> float | None:
+        return self._schedule.remaining(blind=self._sweep.survey.blind)
 
     def _milliseconds_to_wait(self, timeout: float | None) -> int:
-        due = self._check_due_at()
-        waits = [] if timeout is None else [timeout]
-        if due is not None:
-            waits.append(due - time.monotonic())
+        waits = [seconds for seconds in (timeout, self._look_in()) if seconds is not None]
         # The native watcher takes 0 for "without end".
         return max(1, round(min(waits) * 1000)) if waits else 0
 

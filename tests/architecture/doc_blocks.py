@@ -94,19 +94,21 @@ def commands(block: Block) -> list[Command]:
     return found
 
 
+def is_played(block: Block) -> bool:
+    """Tell whether `block` is more than shown (one of no known language is, and fails)."""
+    return bool(block.title) or block.language not in SHOWN_ONLY
+
+
 def play(page: Path, directory: Path) -> int:
     """Play all blocks of `page` in `directory` and return how many were more than shown."""
-    played = 0
-    for block in blocks(page):
+    played = [block for block in blocks(page) if is_played(block)]
+    for block in played:
         if block.title:
             _write(block, directory)
-        elif block.language in SHOWN_ONLY:
-            continue
         else:
             assert block.language in PLAYERS, f"{block}: say what this block is (see {Path(__file__).name})"
             PLAYERS[block.language](block, directory)
-        played += 1
-    return played
+    return len(played)
 
 
 def _write(block: Block, directory: Path) -> None:
@@ -122,6 +124,10 @@ def _play_python(block: Block, directory: Path) -> None:
     file = directory / f"{'test_' if is_test else ''}{block.page.stem.lower()}_{block.line}.py"
     file.write_text(block.text, encoding="utf-8")
     _say(block, Command(f"{'pytest -q' if is_test else 'python'} {file.name}", ""), directory)
+
+
+def _parse(block: Block, directory: Path) -> None:
+    PARSERS[block.language](block.text)
 
 
 def _play_console(block: Block, directory: Path) -> None:
@@ -181,6 +187,6 @@ PARSERS: dict[str, Callable[[str], object]] = {
 PLAYERS: dict[str, Callable[[Block, Path], None]] = {
     "console": _play_console,
     "python": _play_python,
-    "json": lambda block, _: PARSERS["json"](block.text) and None,
-    "toml": lambda block, _: PARSERS["toml"](block.text) and None,
+    "json": _parse,
+    "toml": _parse,
 }

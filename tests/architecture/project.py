@@ -15,21 +15,18 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parents[2]
 PACKAGE = PROJECT / "pytest_hotplug"
 PYTEST_PLUGIN = "pytest_hotplug.testing.pytest_plugin"
+FOREIGN = ("PYTEST_", "COV_", "COVERAGE_", "HOTPLUG_")
 HEAVY = ["asyncio", "click", "coverage", "rich", "sqlite3", "watchfiles"]
 
 
 def environment(**changes: str) -> dict[str, str]:
     """Return this process's environment with the project importable and no pytest or coverage settings."""
-    kept = {
-        k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COV_", "COVERAGE_", "HOTPLUG_"))
-    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
     paths = [str(PROJECT), *filter(None, [kept.get("PYTHONPATH")])]
     return {**kept, "PYTHONPATH": os.pathsep.join(paths), **changes}
 
 
-def python(
-    *arguments: str, cwd: Path, seconds: float = 120, **changes: str
-) -> subprocess.CompletedProcess[str]:
+def python(*arguments: str, cwd: Path, **changes: str) -> subprocess.CompletedProcess[str]:
     """Run this interpreter in `cwd` with `arguments` and return what it said, whatever its exit code."""
     return subprocess.run(
         [sys.executable, *arguments],
@@ -37,7 +34,7 @@ def python(
         env=environment(**changes),
         capture_output=True,
         text=True,
-        timeout=seconds,
+        timeout=120,
         stdin=subprocess.DEVNULL,
     )
 

@@ -56,9 +56,8 @@ def _takers(tree: ast.AST) -> Iterator[tuple[str, int]]:
 
 
 def _class_taker(node: ast.ClassDef) -> Iterator[tuple[str, int]]:
-    fields = [
-        s.target.id for s in node.body if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)
-    ]
+    annotated = [inner.target for inner in node.body if isinstance(inner, ast.AnnAssign)]
+    fields = [target.id for target in annotated if isinstance(target, ast.Name)]
     for inner in node.body:
         if isinstance(inner, ast.FunctionDef) and inner.name == "__init__":
             fields = [argument.arg for argument in inner.args.args[1:]]
@@ -69,9 +68,10 @@ def _class_taker(node: ast.ClassDef) -> Iterator[tuple[str, int]]:
 def _bracketed(tree: ast.AST) -> Iterator[tuple[str, int]]:
     documentation = set(_docstrings(tree))
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in documentation:
-            if found := IN_BRACKETS.search(node.value):
-                yield found[1], node.lineno
+        if not isinstance(node, ast.Constant) or not isinstance(node.value, str) or node in documentation:
+            continue
+        if found := IN_BRACKETS.search(node.value):
+            yield found[1], node.lineno
 
 
 def _docstrings(tree: ast.AST) -> Iterator[ast.Constant]:
@@ -120,7 +120,6 @@ def _named_by_functions(tree: ast.AST, found: Slugs) -> Iterator[tuple[str, int]
 
 def _pattern(node: ast.JoinedStr) -> Iterator[str]:
     """Yield a pattern for a slug with open parts, such as `f"{step}-error"`."""
-    parts = [re.escape(p.value) if isinstance(p, ast.Constant) else "[a-z-]+" for p in node.values]  # type: ignore[type-var]  # a constant part of an f-string is a str
-    example = "".join(str(part.value) if isinstance(part, ast.Constant) else "x" for part in node.values)
-    if WORD.fullmatch(example) and "-" in example:
-        yield "".join(parts)
+    parts = [str(part.value) if isinstance(part, ast.Constant) else None for part in node.values]
+    if HYPHENATED.fullmatch("".join("x" if part is None else part for part in parts)):
+        yield "".join("[a-z-]+" if part is None else re.escape(part) for part in parts)

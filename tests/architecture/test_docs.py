@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.architecture.doc_blocks import blocks, commands, copy_examples, play
+from tests.architecture.doc_blocks import blocks, commands, copy_examples, is_played, play
 from tests.architecture.project import PACKAGE, PROJECT
 from tests.architecture.slugs import slugs_in
 
@@ -29,7 +29,7 @@ def documented() -> list[str]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the pages show a POSIX shell")
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=name_of)
+@pytest.mark.parametrize("page", [page for page in PAGES if any(map(is_played, blocks(page)))], ids=name_of)
 def test_every_block_of_the_documentation_runs(page: Path, tmp_path: Path) -> None:
     """Whatever a reader copies from a page works, from top to bottom, beside a copy of the examples."""
     directory = tmp_path / "reader"
@@ -61,7 +61,8 @@ def test_a_page_that_is_true_passes(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
         "```python title=told.py\nWORD = 'seven'\n```\n"
-        "```console\n$ python -c 'import told; print(told.WORD, id(told))'\nseven ...\n$ exit 2  # exits 2\n```\n"
+        "```console\n$ python -c 'import told; print(told.WORD, id(told))'\nseven ...\n"
+        "$ exit 2  # exits 2\n```\n"
         "```python\nfrom told import WORD\nassert WORD == 'seven'\n```\n"
         "```python\ndef test_it():\n    assert True\n```\n"
         '```json\n{"a": 1}\n```\n```text\nanything\n```\n'
@@ -106,7 +107,8 @@ def test_slugs_are_found_in_every_form(tmp_path: Path) -> None:
         "def slug_for(step):\n    return {'a': 'by-table'}.get(step, f'{step}-failed')\n"
         "def f(name):\n"
         "    '''Not in a docstring. [of-prose]'''\n"
-        "    Fault('p', 'by-field'); Wrong('m', slug='by-keyword'); blame('by-call' if name else 'by-other', 'x')\n"
+        "    Fault('p', 'by-field'); Wrong('m', slug='by-keyword')\n"
+        "    blame('by-call' if name else 'by-other', 'x')\n"
         "    return f'{name} is no good. [by-text]', r'[a-z]', 'first-waits'\n"
     )
     found = slugs_in([source])

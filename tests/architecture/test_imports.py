@@ -37,10 +37,8 @@ print(json.dumps(sorted(set(sys.modules) - before)))
 
 
 def storeys() -> list[str]:
-    names = {
-        path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
-    }
-    return sorted(names - {"__init__", "__main__", "testing"})
+    found = [*PACKAGE.glob("*.py"), *(package.parent for package in PACKAGE.glob("*/__init__.py"))]
+    return sorted({path.stem for path in found} - {"__init__", "__main__", "testing"})
 
 
 def test_imports_run_down_only(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import configparser
 import re
 import tomllib
-from pathlib import Path
 from typing import Any
 
 from packaging.requirements import Requirement
@@ -98,8 +97,6 @@ def test_no_registry_or_machine_is_named() -> None:
 
 def test_every_fragment_of_the_changelog_is_named_by_its_kind() -> None:
     """A release finds each visible change under the right heading."""
-    fragments = [p.name for p in Path(PROJECT / "changelog.d").iterdir() if p.name != "README.md"]
-    strangers = [
-        n for n in fragments if not re.fullmatch(r"[a-z0-9-]+\.(added|changed|fixed|removed)\.md", n)
-    ]
-    assert strangers == []
+    fragments = [p.name for p in (PROJECT / "changelog.d").iterdir() if p.name != "README.md"]
+    named_right = re.compile(r"[a-z0-9-]+\.(added|changed|fixed|removed)\.md")
+    assert [name for name in fragments if not named_right.fullmatch(name)] == []

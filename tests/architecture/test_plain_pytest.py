@@ -46,11 +46,8 @@ def tiny(tmp_path: Path) -> Path:
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Let the children keep bytecode, as an installed package has it, but not in the checkout."""
     kept = tmp_path_factory.mktemp("bytecode")
-    return {
-        "PYTHONDONTWRITEBYTECODE": "",
-        "PYTHONPYCACHEPREFIX": str(kept),
-        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-    }
+    bytecode = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(kept)}
+    return {**bytecode, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
 
 def run_pytest(tiny: Path, settings: dict[str, str], *options: str) -> dict[str, object]:
@@ -60,7 +57,7 @@ def run_pytest(tiny: Path, settings: dict[str, str], *options: str) -> dict[str,
 
 
 def test_a_plain_run_imports_nothing_heavy_because_of_us(tiny: Path, compiled: dict[str, str]) -> None:
-    """No watcher, coverage, event loop, database, screen or command line in a run that uses no option of ours."""
+    """A run without an option of ours has no watcher, coverage, event loop, database, screen or commands."""
     without = run_pytest(tiny, compiled)["modules"]
     with_us = run_pytest(tiny, compiled, "-p", PYTEST_PLUGIN)["modules"]
     assert isinstance(without, list)

@@ -38,10 +38,11 @@ def watches() -> Iterator[list[Watching]]:
 
 @pytest.fixture(params=["events", "polling"])
 def begin(request: pytest.FixtureRequest, watches: list[Watching]) -> Begin:
-    """Begin a watch with each backend in turn and return its listener."""
+    """Begin an impatient watch with each backend in turn and return its listener."""
     backend: str = request.param
 
     def begin(*roots: Path, **options: Any) -> Listener:
+        options = {"debounce": 0.02, **options}
         if backend == "polling":
             options = {"poll_interval": 0.02, **options}
         listener = Listener()

@@ -26,7 +26,7 @@ def test_files_that_change_together_come_in_one_batch(root: Path, begin: Begin) 
     for plugin in plugins:
         plugin.parent.mkdir()
         plugin.write_text("", encoding="utf-8")
-    listener = begin(root, debounce=0.5)
+    listener = begin(root, debounce=0.3)
     for plugin in plugins:
         save(plugin, "A = 1\n")
     assert listener.hears(*plugins)

@@ -12,7 +12,7 @@ from tests.watcher.listening import save
 
 def test_an_edit_made_right_after_the_watch_began_is_reported(root: Path, begin: Begin) -> None:
     """Once `watch` has returned I can save at once."""
-    listener = begin(root)
+    listener = begin(root, debounce=0.05)
     save(root / "greeter" / "main.py", "GREETING = 'hi'\n")
     assert listener.hears(root / "greeter" / "main.py")
 

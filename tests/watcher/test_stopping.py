@@ -91,8 +91,11 @@ if {hangs}:
 """
 
 
-@pytest.mark.parametrize("hangs", [False, True], ids=["idle", "receiver hangs"])
-@BACKENDS
+@pytest.mark.parametrize(
+    ("options", "hangs"),
+    [({}, False), ({}, True), ({"poll_interval": 0.02}, False)],
+    ids=["events", "receiver hangs", "polling"],
+)
 def test_a_forgotten_watch_does_not_keep_the_interpreter(
     root: Path, options: dict[str, Any], hangs: bool
 ) -> None:
@@ -100,6 +103,42 @@ def test_a_forgotten_watch_does_not_keep_the_interpreter(
     script = FORGOTTEN.format(hangs=hangs, options=options)
     ended = subprocess.run(
         [sys.executable, "-c", script, os.fspath(root)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+FORKED = """
+import os, sys, warnings
+from pathlib import Path
+from pytest_hotplug.watcher import watch
+from tests.watcher.listening import Listener, save
+
+warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads is what is tried here
+root, listener = Path(sys.argv[1]), Listener()
+watching = watch([root], listener)
+child = os.fork()
+if child == 0:
+    assert not watching.alive
+    watching.stop()
+    sys.exit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+save(root / "after.py", "A = 1")
+assert listener.hears(root / "after.py")
+assert watching.restarts == 0
+watching.stop()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_neither_watches_nor_disturbs(root: Path) -> None:
+    """A worker that forks keeps watching, its child stops and leaves as if there were no watch."""
+    ended = subprocess.run(
+        [sys.executable, "-c", FORKED, os.fspath(root)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         capture_output=True,
         text=True,

@@ -1,0 +1,128 @@
+"""Claim: a hot reload costs about what its executed modules cost, and the result is right.
+
+A leaf of a plugin of 1 or 10 modules is edited, then the plugin is reloaded; afterwards the entry
+must return the new value. Ours reads and hashes every file, keeps the old generation whole beside
+the new one and swaps; the others do it in place.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import Claim, Contestant, allow_bytecode, run
+from benchmarks.sample_plugins import SamplePlugin, write_plugin
+from pytest_hotplug import PluginManager
+from pytest_hotplug.reloader.outcomes import Reloaded
+
+BASELINE = "importlib.reload, 1 module"
+
+
+def claims() -> Iterator[Claim]:
+    """Yield a claim for each shape of plugin, each in a fresh directory."""
+    for modules in (1, 10):
+        for with_dataclasses in (False, True):
+            with arena(modules, with_dataclasses) as claim:
+                yield claim
+
+
+@contextmanager
+def arena(modules: int, with_dataclasses: bool) -> Iterator[Claim]:
+    """Build the contestants, yield their claim, and leave `sys.path` and `sys.modules` as they were."""
+    title = (
+        f"reload, {modules} module{'s' * (modules > 1)}, {'with' if with_dataclasses else 'no'} dataclasses"
+    )
+    with ExitStack() as undo:
+        parent = Path(undo.enter_context(tempfile.TemporaryDirectory()))
+        before = set(sys.modules)
+        undo.callback(lambda: [sys.modules.pop(name) for name in set(sys.modules) - before])
+        sys.path.insert(0, str(parent))
+        undo.callback(sys.path.remove, str(parent))
+        one = write_plugin(parent, "alone", 1, with_dataclasses)
+        contestants = [reload_one(BASELINE, one)]
+        if modules > 1:
+            edited_only = write_plugin(parent, "edited_only", modules, with_dataclasses)
+            contestants.append(reload_one("importlib.reload, edited module", edited_only))
+        contestants += [
+            reload_all(write_plugin(parent, "reload_all", modules, with_dataclasses)),
+            purge(write_plugin(parent, "purge", modules, with_dataclasses)),
+        ]
+        own = Path(undo.enter_context(tempfile.TemporaryDirectory()))
+        sample = write_plugin(own, "ours", modules, with_dataclasses)
+        manager = undo.enter_context(PluginManager(plugin_dirs=[own], debounce=0, package=""))
+        yield Claim(title, BASELINE, [*contestants, ours(sample, manager)])
+
+
+def reload_one(name: str, sample: SamplePlugin) -> Contestant:
+    """Reload the edited module alone; who imported a name from it keeps the old one."""
+    main = importlib.import_module(sample.modules[-1])
+    edited = sys.modules[f"{sample.name}.{sample.edited.stem}"]
+    return Contestant(name, lambda _: importlib.reload(edited), _returns(lambda: main.run()), _edit(sample))
+
+
+def reload_all(sample: SamplePlugin) -> Contestant:
+    """Reload every module in the order of their imports."""
+    main = importlib.import_module(sample.modules[-1])
+
+    def reload(number: int) -> None:
+        for module in sample.modules:
+            if getattr(sys.modules[module], "__file__", None):
+                importlib.reload(sys.modules[module])
+
+    return Contestant("importlib.reload of all", reload, _returns(lambda: main.run()), _edit(sample))
+
+
+def purge(sample: SamplePlugin) -> Contestant:
+    """Throw the modules out of `sys.modules` and import the entry again."""
+    importlib.import_module(sample.modules[-1])
+
+    def reimport(number: int) -> None:
+        for module in [name for name in sys.modules if name.partition(".")[0] == sample.name]:
+            del sys.modules[module]
+        importlib.invalidate_caches()
+        importlib.import_module(sample.modules[-1])
+
+    return Contestant(
+        "purge and import",
+        reimport,
+        _returns(lambda: sys.modules[sample.modules[-1]].run()),
+        _edit(sample),
+    )
+
+
+def ours(sample: SamplePlugin, manager: PluginManager) -> Contestant:
+    """Ask the manager, which checks, loads beside, verifies and swaps."""
+    manager.load(sample.name)
+
+    def verify(number: int, outcome: object) -> str:
+        if not isinstance(outcome, Reloaded):
+            return f"said {outcome}"
+        return _returns(lambda: manager.call(sample.name, "run"))(number, outcome)
+
+    return Contestant("pytest-hotplug", lambda _: manager.reload(sample.name), verify, _edit(sample))
+
+
+def _edit(sample: SamplePlugin) -> Callable[[int], None]:
+    return lambda number: sample.edit(_value(number))
+
+
+def _value(number: int) -> int:
+    return 1_000_000 + number
+
+
+def _returns(entry: Callable[[], Any]) -> Callable[[int, object], str]:
+    def verify(number: int, _: object) -> str:
+        got, wanted = entry(), _value(number)
+        return "" if got == wanted else f"returned {got} instead of {wanted}"
+
+    return verify
+
+
+if __name__ == "__main__":
+    allow_bytecode()
+    raise SystemExit(run("reload_speed", claims))

@@ -1,0 +1,1 @@
+"""What counts; other plugins have a `core` of their own."""

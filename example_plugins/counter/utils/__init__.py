@@ -1,0 +1,1 @@
+"""Small tools of the counter; other plugins have `utils` of their own."""

@@ -1,0 +1,153 @@
+"""What pytest loads in every run: options, ini, fixtures by name, and nothing else.
+
+Tiny on purpose: everything heavy is imported inside the branch that needs it, so that a run which
+uses nothing of ours pays for nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_hotplug.reloader.manager import PluginManager
+    from pytest_hotplug.testing.sandbox import Hotplug, SandboxedPlugin
+    from pytest_hotplug.testing.session import HotplugSession
+
+SESSION = pytest.StashKey["HotplugSession | None"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare every option and its ini twin."""
+    group = parser.getgroup("hotplug", "hot reload of application plugins")
+    group.addoption(
+        "--hotplug-watch",
+        action="store_true",
+        default=None,
+        dest="hotplug_watch",
+        help="watch the plugins and rerun the affected tests at each change (one ordinary run without a terminal)",
+    )
+    group.addoption(
+        "--hotplug-plugins",
+        action="append",
+        default=None,
+        metavar="DIR",
+        dest="hotplug_plugins",
+        help="a directory that holds plugins; may be repeated; overrides the settings file",
+    )
+    group.addoption(
+        "--hotplug-poll",
+        type=float,
+        default=None,
+        metavar="SECONDS",
+        dest="hotplug_poll",
+        help="look at the files this often instead of waiting for events",
+    )
+    group.addoption(
+        "--hotplug-debounce",
+        type=float,
+        default=None,
+        metavar="SECONDS",
+        dest="hotplug_debounce",
+        help="how long files must be quiet before they are reloaded (default: 0.05)",
+    )
+    group.addoption(
+        "--hotplug-events",
+        default=None,
+        metavar="FILE",
+        dest="hotplug_events",
+        help="with --hotplug-watch: write every event as a JSON line to FILE (- is stdout)",
+    )
+    parser.addini("hotplug_watch", "watch and rerun affected tests", type="bool", default=False)
+    parser.addini("hotplug_plugins", "directories that hold plugins", type="args", default=[])
+    parser.addini("hotplug_poll", "seconds between two looks; negative: wait for events", type="float", default=-1.0)
+    parser.addini("hotplug_debounce", "seconds that files must be quiet; negative: the setting", type="float", default=-1.0)
+    parser.addini("hotplug_events", "file for events as JSON lines", type="string", default="")
+
+
+def _may_hold_plugins(config: pytest.Config) -> bool:
+    """Tell, without importing anything, whether a plugin dir could be configured here."""
+    if config.getoption("hotplug_plugins", default=None) or config.getini("hotplug_plugins"):
+        return True
+    if "HOTPLUG_PLUGIN_DIRS" in os.environ:
+        return True
+    root = config.rootpath
+    for directory in (root, *root.parents):
+        if (directory / "hotplug.toml").is_file():
+            return True
+        pyproject = directory / "pyproject.toml"
+        if pyproject.is_file() and b"tool.hotplug" in pyproject.read_bytes():
+            return True
+    return (root / "plugins").is_dir()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
+    """Prepare the session before the first conftest: a plugin's own may be among them."""
+    early_config.addinivalue_line(
+        "markers", "hotplug(*names): load these plugins into the test's hotplug sandbox before it starts"
+    )
+    early_config.stash[SESSION] = None
+    if _may_hold_plugins(early_config):
+        from pytest_hotplug.testing.session import start_session
+
+        early_config.stash[SESSION] = start_session(early_config, args)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Take over the run in watch mode."""
+    wanted = config.getoption("hotplug_watch")
+    if not (config.getini("hotplug_watch") if wanted is None else wanted):
+        return None
+    from pytest_hotplug.testing.watch import main
+
+    return main(config)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make one test of each enabled plugin for `hotplug_each`."""
+    if "hotplug_each" in metafunc.fixturenames:
+        session = metafunc.config.stash.get(SESSION, None)
+        names = session.enabled_plugins() if session else []
+        metafunc.parametrize("hotplug_each", names, ids=names, indirect=True)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give a marked test the sandbox, asked for or not."""
+    names = getattr(item, "fixturenames", None)
+    if names is not None and "hotplug" not in names and item.get_closest_marker("hotplug"):
+        names.insert(0, "hotplug")
+
+
+@pytest.fixture
+def hotplug_host() -> Any:
+    """Return the host object that plugins get in tests; override it in a conftest.py to give them a fake."""
+    return None
+
+
+@pytest.fixture
+def hotplug(request: pytest.FixtureRequest, tmp_path: Path, hotplug_host: Any) -> Iterator[Hotplug]:
+    """Give the test a sandbox: private copies of plugins and a manager of its own, undone afterwards."""
+    from pytest_hotplug.testing.fixtures import sandbox
+
+    yield from sandbox(request, tmp_path, hotplug_host, request.config.stash.get(SESSION, None))
+
+
+@pytest.fixture
+def hotplug_manager(request: pytest.FixtureRequest, hotplug_host: Any) -> Iterator[PluginManager]:
+    """Give the test a manager over the real plugin dirs, which it must not edit; closed afterwards."""
+    from pytest_hotplug.testing.fixtures import real_manager
+
+    yield from real_manager(request, hotplug_host, request.config.stash.get(SESSION, None))
+
+
+@pytest.fixture
+def hotplug_each(request: pytest.FixtureRequest, hotplug: Hotplug) -> SandboxedPlugin:
+    """Run the test once for each enabled plugin, which it gets loaded in the sandbox."""
+    return hotplug.load(request.param)
