@@ -296,15 +296,18 @@ class PluginManager:
 
     # -- watching -------------------------------------------------------------------------------
 
-    def start_watching(self, watch: Watch | None = None) -> None:
-        """Reload changed plugins in the background from now on; without effect when it runs already."""
+    def start_watching(self, watch: Watch | None = None, tell: Callable[[Outcome], None] | None = None) -> None:
+        """Reload changed plugins in the background from now on; without effect when it runs already.
+
+        `tell` is called with the outcome of each look at a plugin, also when nothing changed.
+        """
         start = watch or self.default_watch
         if start is None:
             raise UsageError("no watcher is available; import PluginManager from pytest_hotplug", "no-watcher")
         with self._lock:
             if self._watching is None or not self._watching.alive:
                 self.discover()
-                self._watching = start(self.plugin_dirs, self._on_batch, self.settings)
+                self._watching = start(self.plugin_dirs, lambda batch: self._on_batch(batch, tell), self.settings)
 
     def stop_watching(self) -> None:
         """End background reloading; executions still check for themselves."""
@@ -313,13 +316,15 @@ class PluginManager:
         if watching is not None:
             watching.stop()
 
-    def _on_batch(self, batch: Batch) -> None:
+    def _on_batch(self, batch: Batch, tell: Callable[[Outcome], None] | None) -> None:
         self.discover()
         places = {name: self._registry.slots[name].found.path for name in self._registry.serving}
         for name in plugins_touched(batch, places):
             slot = self._registry.slots[name]
-            if self._enabled and slot.paused is None and self._hot_loader.changed(slot):
-                self._hot_loader.reload(name)
+            if self._enabled and slot.paused is None:
+                outcome = self._hot_loader.reload(name)
+                if tell is not None:
+                    tell(outcome)
 
     # -- end ------------------------------------------------------------------------------------
 

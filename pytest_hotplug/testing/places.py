@@ -51,7 +51,7 @@ class Place:
 
     @property
     def file(self) -> Path | None:
-        """What an import of the name would execute: a package's `__init__.py`, else a module; None for neither."""
+        """What an import of the name executes: a package's `__init__.py`, or a module; None for neither."""
         stem = str(self.plugin.joinpath(*self.inside))
         found = (f for f in (os.path.join(stem, "__init__.py"), f"{stem}.py") if os.path.isfile(f))
         return next(map(Path, found), None)
@@ -116,7 +116,7 @@ class Places:
         return None
 
     def of_name(self, name: str) -> Place | None:
-        """Return the place that a public name would have, whether it exists or not; None outside every plugin."""
+        """Return the place that a public name has, even if nothing is there; None outside every plugin."""
         for root in self._roots:
             prefix = root.public("")
             if name.startswith(prefix):

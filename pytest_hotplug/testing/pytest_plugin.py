@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pytest_hotplug.testing.sandbox import Hotplug, SandboxedPlugin
     from pytest_hotplug.testing.session import HotplugSession
 
+CHOSEN_BY_WATCHER = "HOTPLUG_WATCH_RUN"  # set in the process that runs the tests of a watch
 SESSION = pytest.StashKey["HotplugSession | None"]()
 
 
@@ -101,7 +102,13 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
-    """Take over the run in watch mode."""
+    """Take over the run in watch mode, or run what a watcher chose."""
+    if CHOSEN_BY_WATCHER in os.environ:
+        from pytest_hotplug.testing.watch.child import Child
+
+        session = config.stash.get(SESSION, None)
+        config.pluginmanager.register(Child(config, session.project if session else None), "hotplug-child")
+        return None
     wanted = config.getoption("hotplug_watch")
     if not (config.getini("hotplug_watch") if wanted is None else wanted):
         return None

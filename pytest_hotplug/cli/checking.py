@@ -1,0 +1,40 @@
+"""`hotplug check`: would this version load? Tried in a child process; changes nothing."""
+
+from __future__ import annotations
+
+import click
+
+from pytest_hotplug.cli.ondisk import plugins_on_disk
+from pytest_hotplug.cli.output import directory_option, emit_json, json_option
+from pytest_hotplug.cli.preflight import preflight
+
+__all__ = ["check"]
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@click.option("--from", "source", type=click.Path(exists=True, file_okay=False), help="Check the version that lies in DIR.")
+@directory_option
+@json_option
+def check(names: tuple[str, ...], source: str | None, as_json: bool) -> int:
+    """Check manifests and load plugins in a child process, without starting them.
+
+    \b
+    Examples:
+      hotplug check                        every enabled plugin
+      hotplug check greeter
+      hotplug check greeter --from /tmp/greeter-2.0
+    """
+    if source and len(names) != 1:
+        raise click.UsageError("--from needs the name of exactly one plugin")
+    found = [p for p in plugins_on_disk(names) if names or p.manifest.enabled or p.problem]
+    results = [preflight(plugin.found, source) for plugin in found]
+    for result in results:
+        if as_json:
+            emit_json(result)
+        else:
+            click.echo(result["text"], err=not result["ok"])
+    if not results:
+        click.echo("hotplug: no plugins to check [no-plugins]", err=True)
+        return 5
+    return 0 if all(result["ok"] for result in results) else 1

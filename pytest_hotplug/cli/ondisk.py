@@ -1,0 +1,83 @@
+"""Plugins as they lie on disk: manifest and digest, nothing executed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_hotplug.reloader.discovery import Found, find_plugins, is_plugin_name
+from pytest_hotplug.reloader.errors import InvalidPluginName, PluginFault, UnknownPlugin
+from pytest_hotplug.reloader.fingerprint import settle
+from pytest_hotplug.reloader.loader import manifest_of
+from pytest_hotplug.reloader.manifest import Manifest
+from pytest_hotplug.reloader.settings import Project, layouts, read_settings
+
+__all__ = ["PluginOnDisk", "find_on_disk", "plugins_on_disk"]
+
+
+@dataclass(frozen=True)
+class PluginOnDisk:
+    """What can be said of a plugin without loading it; `problem` is the fault of its manifest."""
+
+    found: Found
+    digest: str = ""
+    manifest: Manifest = field(default_factory=Manifest)
+    problem: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.found.name
+
+    @property
+    def version(self) -> str:
+        return self.manifest.version if not self.problem else ""
+
+    @property
+    def state(self) -> str:
+        if self.problem:
+            return "failed"
+        return "not-loaded" if self.manifest.enabled else "disabled"
+
+    def facts(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+        manifest = self.manifest
+        return {
+            "name": self.name,
+            "version": self.version,
+            "description": manifest.description,
+            "state": self.state,
+            "loaded": False,
+            "digest": self.digest,
+            "entry_point": manifest.entry_point,
+            "depends_on": list(manifest.depends_on),
+            "parameters": {name: parameter.type for name, parameter in manifest.parameters.items()},
+            "path": str(self.found.path),
+            "error": self.problem or None,
+        }
+
+
+def find_on_disk(project: Project | None = None) -> dict[str, Found]:
+    """Return the project's plugins by name."""
+    project = project or read_settings()
+    return dict(find_plugins(layouts(project.settings, project.root), project.settings.exclude))
+
+
+def plugins_on_disk(names: Sequence[str] = ()) -> list[PluginOnDisk]:
+    """Return these plugins (none named: all); raises UnknownPlugin."""
+    found = find_on_disk()
+    for name in names:
+        if name not in found:
+            raise (UnknownPlugin if is_plugin_name(name) else InvalidPluginName)(name, found)
+    return [_read(found[name]) for name in (names or found)]
+
+
+def _read(found: Found) -> PluginOnDisk:
+    try:
+        snapshot = settle(found.path, plugin=found.name, debounce=0.0, settle_max=2.0)
+    except PluginFault as fault:
+        return PluginOnDisk(found, problem=str(fault))
+    try:
+        return PluginOnDisk(found, snapshot.digest, manifest_of(found, snapshot))
+    except PluginFault as fault:
+        return PluginOnDisk(found, snapshot.digest, problem=str(fault))

@@ -1,0 +1,78 @@
+"""Load one version of a plugin in a child process and tell what became of it.
+
+The child imports the plugin (and what it depends on) as a worker would, and calls no on_load. A
+child that hangs or dies is reported like any other fault.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from pytest_hotplug.reloader.discovery import Found
+from pytest_hotplug.reloader.settings import read_settings
+
+__all__ = ["preflight"]
+
+
+def preflight(found: Found, source: str | None = None) -> dict[str, Any]:
+    """Return `{"plugin", "ok", "version", "digest", "text", "slug"}` for a version (default: the one in place)."""
+    limit = read_settings().settings.load_timeout + 10.0
+    order = json.dumps({"plugin": found.name, "source": source and os.path.abspath(source)})
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest_hotplug.cli.preflight"],
+            input=order, capture_output=True, text=True, timeout=limit, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return _fault(found, f"the load did not end within {limit:g} s", "load-timeout")
+    last = (done.stdout.strip().splitlines() or [""])[-1]
+    try:
+        told: dict[str, Any] = json.loads(last)
+    except ValueError:
+        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        return _fault(found, f"loading it ended the process (exit code {done.returncode}): {said}", "process-ended")
+    return told
+
+
+def _fault(found: Found, message: str, slug: str) -> dict[str, Any]:
+    text = f"{found.name}: {message}.\n  Keep long work, exits and forks out of import. [{slug}]"
+    return {"plugin": found.name, "ok": False, "version": None, "digest": None, "slug": slug, "text": text}
+
+
+def _child() -> int:
+    """Load what the order on stdin names, and print the result as the last line of stdout."""
+    from pytest_hotplug.default import PluginManager
+    from pytest_hotplug.reloader.errors import HotplugError, PluginLoadError
+
+    order = json.loads(sys.stdin.read())
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what plugins print is not our answer
+    project = read_settings()
+    sys.path[:0] = [str((project.root / path).resolve()) for path in project.settings.pythonpath]
+    name = order["plugin"]
+    manager = PluginManager.from_settings(project.settings, project.root, starts=False)
+    manager.discover()
+    if order["source"]:
+        slot = manager._slot(name)
+        slot.found = Found(name, Path(order["source"]), slot.found.layout)
+    try:
+        generation = manager.load(name)
+    except PluginLoadError as error:
+        result: dict[str, Any] = {"ok": False, "version": None, "digest": None, "slug": error.fault.slug, "text": str(error)}
+    except HotplugError as error:
+        result = {"ok": False, "version": None, "digest": None, "slug": "refused", "text": f"{name}: {error}"}
+    else:
+        text = f"{name}: version {generation.version} loads ({generation.digest[:12]})"
+        result = {"ok": True, "version": generation.version, "digest": generation.digest, "slug": "", "text": text}
+    answers.write("\n" + json.dumps({"plugin": name, **result}) + "\n")
+    answers.flush()
+    os._exit(0)  # a plugin's threads must not keep the child
+
+
+if __name__ == "__main__":
+    raise SystemExit(_child())

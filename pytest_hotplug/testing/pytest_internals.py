@@ -1,0 +1,78 @@
+"""The one file that touches names which pytest keeps private.
+
+They are functions that pytest looks up each time it wants to turn a path into a module, or a
+`--pyargs` name into a path; each is wrapped while a configuration lives and put back afterwards.
+A name that is gone, or takes other arguments, costs one line in the header of the run: pytest then
+does that part in its plain way. Tried with every pytest from 8.4 on.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+__all__ = ["Wrapped", "wrap_import_path", "wrap_search_pypath"]
+
+ImportFile = Callable[[Path, Callable[[], ModuleType]], ModuleType]  # (path, pytest's way) -> its module
+FindName = Callable[[str], "Path | None"]  # a --pyargs name -> its file or directory, None: pytest's way
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapped:
+    """What wrapping came to: how to undo it, and the line for the header if pytest has changed."""
+
+    undo: Callable[[], None]
+    note: str = ""
+
+
+def wrap_import_path(import_file: ImportFile) -> Wrapped:
+    """Let `import_file` decide how test modules, doctest modules and conftests are imported."""
+
+    def make(plain: Callable[..., Any]) -> Callable[..., Any]:
+        def import_path(path: Any, *args: Any, **options: Any) -> Any:
+            __tracebackhide__ = True
+            return import_file(Path(path), partial(plain, path, *args, **options))
+
+        return import_path
+
+    return _wrap("import_path", "path", make, ("_pytest.python", "_pytest.config"))
+
+
+def wrap_search_pypath(find_name: FindName) -> Wrapped:
+    """Let `find_name` look for `--pyargs` names first: pytest's search imports all packages on the way."""
+
+    def make(plain: Callable[..., Any]) -> Callable[..., Any]:
+        def search_pypath(module_name: str, *args: Any, **options: Any) -> Any:
+            path = find_name(module_name)
+            return plain(module_name, *args, **options) if path is None else str(path)
+
+        return search_pypath
+
+    return _wrap("search_pypath", "module_name", make, ("_pytest.main",))
+
+
+def _wrap(
+    name: str, first: str, make: Callable[[Callable[..., Any]], Callable[..., Any]], owners: tuple[str, ...]
+) -> Wrapped:
+    """Wrap `name` in all modules that hold it, or in none."""
+    found: list[tuple[ModuleType, Callable[..., Any]]] = []
+    for owner in owners:
+        module = importlib.import_module(owner)
+        plain = getattr(module, name, None)
+        if plain is None or next(iter(inspect.signature(plain).parameters), None) != first:
+            return Wrapped(lambda: None, f"this pytest has no {owner}.{name}({first}, ...)")
+        found.append((module, plain))
+    for module, plain in found:
+        setattr(module, name, make(plain))
+
+    def undo() -> None:
+        for module, plain in found:
+            setattr(module, name, plain)
+
+    return Wrapped(undo)

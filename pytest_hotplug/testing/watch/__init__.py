@@ -1,0 +1,41 @@
+"""`pytest --hotplug-watch`: watch, reload, rerun the affected tests.
+
+`main` decides whether to watch at all; the work is in `loop`. Imported only when watch mode is
+asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+__all__ = ["main"]
+
+
+def main(config: pytest.Config) -> int | None:
+    """Watch until the user quits and return the exit code; None for one ordinary run instead."""
+    events = config.getoption("hotplug_events") or config.getini("hotplug_events")
+    reason = _why_not(config, bool(events))
+    if reason:
+        sys.stderr.write(f"hotplug: {reason}; this is one ordinary run. [not-watching]\n")
+        return None
+    from pytest_hotplug.testing.watch.loop import watch_tests
+
+    return watch_tests(config, events)
+
+
+def _why_not(config: pytest.Config, events: bool) -> str:
+    """Return why this run does not watch, or an empty string."""
+    if config.option.collectonly or config.option.help or getattr(config.option, "version", 0):
+        return "nothing would be run"
+    if os.name != "posix":
+        return "watch mode needs a POSIX system for now"
+    if events or os.environ.get("HOTPLUG_WATCH") == "always":
+        return ""
+    if os.environ.get("CI", "").lower() in ("true", "1", "yes"):
+        return "CI is set"
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return "there is no terminal"
+    return ""

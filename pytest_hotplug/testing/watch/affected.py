@@ -1,0 +1,136 @@
+"""Which tests a changed file affects: by the plugins they loaded and the files they opened.
+
+Granularity is a whole plugin and a whole file. What nobody can tell leads to more tests, never to
+fewer. Every choice carries its reason. Runs nothing.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pytest_hotplug.reloader.fingerprint import is_test
+
+__all__ = ["Map", "Selected", "Uses"]
+
+_FOR_ALL = {"pytest.ini", ".pytest.ini", "pytest.toml", "pyproject.toml", "tox.ini", "setup.cfg", "hotplug.toml"}
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """One test to run, and why."""
+
+    nodeid: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """What one test, or the collection of one test file, was seen to use."""
+
+    plugins: frozenset[str] = frozenset()
+    files: frozenset[Path] = frozenset()
+
+    def __or__(self, other: Uses) -> Uses:
+        return Uses(self.plugins | other.plugins, self.files | other.files)
+
+
+@dataclass
+class Map:
+    """What every known test uses. Changed by the watch loop alone."""
+
+    root: Path
+    plugin_dirs: tuple[Path, ...]
+    test_patterns: tuple[str, ...]
+    places: Mapping[str, Path] = field(default_factory=dict)  # plugin -> its directory
+    tests: dict[str, Uses] = field(default_factory=dict)
+    collected: dict[Path, Uses] = field(default_factory=dict)  # test file -> what its import used
+    imported: set[Path] = field(default_factory=set)  # first-party code that collection imported
+
+    def file_of(self, nodeid: str) -> Path:
+        return self.root / nodeid.split("::")[0]
+
+    def is_test_file(self, path: Path) -> bool:
+        return path in self.collected or (
+            path.suffix == ".py" and any(fnmatch.fnmatchcase(path.name, p) for p in self.test_patterns)
+        )
+
+    def replace_file(self, path: Path, nodeids: Iterable[str]) -> None:
+        """Forget the tests of a file that are not among `nodeids`: they were renamed or deleted."""
+        kept = set(nodeids)
+        for nodeid in [n for n in self.tests if self.file_of(n) == path and n not in kept]:
+            del self.tests[nodeid]
+
+    def affected(self, changed: Iterable[Path]) -> dict[str, str]:
+        """Return node ids (or test files that hold unknown tests) to run, each with its reason."""
+        chosen: dict[str, str] = {}
+        for path in sorted(changed):
+            for selected in self._affected_by(path):
+                chosen.setdefault(selected.nodeid, selected.because)
+        return chosen
+
+    def _affected_by(self, path: Path) -> list[Selected]:
+        shown = path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
+        if path.parent == self.root and path.name in _FOR_ALL:
+            return self._all(f"{shown} configures every test")
+        if path.name == "conftest.py":
+            return self._below(path.parent, f"{shown} is their conftest")
+        if self.is_test_file(path):
+            return self._of_test_file(path, shown)
+        plugin = self._plugin_of(path)
+        if plugin is not None:
+            name = plugin if path.suffix in (".py", ".json") and not _in_tests(path, self.places[plugin]) else ""
+            return self._users(path, name, f"loaded {plugin}", f"opened {shown}")
+        if path in self.imported or path.suffix == ".py":
+            return self._all(f"{shown} is shared code")
+        return self._users(path, "", "", f"opened {shown}")
+
+    def _users(self, path: Path, plugin: str, loaded: str, opened: str) -> list[Selected]:
+        found = []
+        for nodeid, uses in self.tests.items():
+            uses = uses | self.collected.get(self.file_of(nodeid), Uses())
+            if plugin and plugin in uses.plugins:
+                found.append(Selected(nodeid, loaded))
+            elif path in uses.files:
+                found.append(Selected(nodeid, opened))
+            elif path.parent in uses.files and not path.exists():
+                found.append(Selected(nodeid, f"listed {path.parent.name}/"))
+        return found or self._listed(path)
+
+    def _listed(self, path: Path) -> list[Selected]:
+        """Return tests that listed a directory in which a file appeared, or the directory above a new one."""
+        above = set(path.parents)
+        return [
+            Selected(nodeid, "listed its directory")
+            for nodeid, uses in self.tests.items()
+            if any(d in above for d in (uses | self.collected.get(self.file_of(nodeid), Uses())).files & above)
+            and not any(path in u.files for u in (uses,))
+        ]
+
+    def _of_test_file(self, path: Path, shown: str) -> list[Selected]:
+        if not path.exists():
+            self.replace_file(path, ())
+            self.collected.pop(path, None)
+            return []
+        return [Selected(path.relative_to(self.root).as_posix(), f"{shown} changed")]
+
+    def _all(self, because: str) -> list[Selected]:
+        return [Selected(nodeid, because) for nodeid in self.tests]
+
+    def _below(self, directory: Path, because: str) -> list[Selected]:
+        return [Selected(n, because) for n in self.tests if self.file_of(n).is_relative_to(directory)]
+
+    def _plugin_of(self, path: Path) -> str | None:
+        for name, place in self.places.items():
+            if path.is_relative_to(place):
+                return name
+        for directory in self.plugin_dirs:  # a plugin that is gone, or not there yet
+            if path.is_relative_to(directory) and path.parent != directory:
+                return None
+        return None
+
+
+def _in_tests(path: Path, plugin: Path) -> bool:
+    return any(is_test(part) for part in path.relative_to(plugin).parts)

@@ -1,0 +1,178 @@
+"""Inside the fresh process that runs tests: choose, record, report.
+
+A pytest plugin, registered when the environment names a watch run. Sends JSON lines through a pipe
+to the watcher: what each test used and what became of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_hotplug.testing.opened import OpenedFiles
+from pytest_hotplug.testing.project import TestProject
+from pytest_hotplug.testing.pytest_plugin import CHOSEN_BY_WATCHER
+from pytest_hotplug.testing.watch.mentions import mentioned_plugins
+
+__all__ = ["ENVIRONMENT", "Child"]
+
+ENVIRONMENT = CHOSEN_BY_WATCHER  # JSON: {"fd": int, "chosen": [node ids or files] or null, "first": bool}
+
+
+class Child:
+    """Runs the chosen tests and tells the watcher."""
+
+    def __init__(self, config: pytest.Config, project: TestProject | None) -> None:
+        order = json.loads(os.environ.pop(ENVIRONMENT))
+        os.set_inheritable(order["fd"], False)
+        self._pipe = os.fdopen(order["fd"], "w", buffering=1, encoding="utf-8")
+        self._chosen: list[str] | None = order["chosen"]
+        self._root = config.rootpath
+        self._plugins = project.plugins() if project else {}
+        self._fixtures: dict[int, frozenset[Path]] = {}
+        self._opened = OpenedFiles()
+        self._running: list[set[Path]] = []
+        if self._chosen is not None:
+            files = dict.fromkeys(nodeid.split("::")[0] for nodeid in self._chosen)
+            config.args = [str(self._root / file) for file in files if (self._root / file).exists()]
+        if not order["first"]:
+            config.option.no_header = True
+
+    def send(self, kind: str, **facts: Any) -> None:
+        self._pipe.write(json.dumps({"kind": kind, **facts}) + "\n")
+
+    # -- choosing -------------------------------------------------------------------------------
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        self.send("collected", tests=[item.nodeid for item in items])
+        if self._chosen is None:
+            return
+        files = {chosen for chosen in self._chosen if "::" not in chosen}
+        tests = set(self._chosen)
+        kept = [item for item in items if item.nodeid in tests or item.nodeid.split("::")[0] in files]
+        dropped = [item for item in items if item not in kept]
+        if dropped:
+            items[:] = kept
+            config.hook.pytest_deselected(items=dropped)
+
+    # -- recording ------------------------------------------------------------------------------
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(self, collector: pytest.Collector) -> Iterator[None]:
+        if not isinstance(collector, pytest.File):
+            return (yield)
+        self._start()
+        try:
+            report = yield
+        finally:
+            files = self._stop()
+            facts = self._uses(files)
+            facts["plugins"] = sorted({*facts["plugins"], *mentioned_plugins(collector.path, self._plugins)})
+            self.send("file", path=str(collector.path), **facts)
+        return report
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        self._start()
+        try:
+            result = yield
+        finally:
+            files = self._stop() | self._of_fixtures(item)
+            self.send("test", nodeid=item.nodeid, **self._uses(files))
+        return result
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: Any) -> Iterator[None]:
+        """Credit what a wider fixture used to every test that uses the fixture, not to the first one alone."""
+        if fixturedef.scope == "function":
+            return (yield)
+        self._start()
+        try:
+            return (yield)
+        finally:
+            files = self._stop()
+            self._fixtures[id(fixturedef)] = files
+            if self._running:
+                self._running[-1].update(files)
+
+    def _of_fixtures(self, item: pytest.Item) -> frozenset[Path]:
+        info = getattr(item, "_fixtureinfo", None)
+        definitions = [d for ds in info.name2fixturedefs.values() for d in ds] if info else []
+        return frozenset().union(*(self._fixtures.get(id(d), frozenset()) for d in definitions))
+
+    def _start(self) -> None:
+        if self._running:
+            self._running[-1].update(self._opened.stop())
+        self._running.append(set())
+        self._opened.start()
+
+    def _stop(self) -> frozenset[Path]:
+        files = self._running.pop() | self._opened.stop()
+        if self._running:
+            self._running[-1].update(files)
+            self._opened.start()
+        return frozenset(files)
+
+    def _uses(self, files: frozenset[Path]) -> dict[str, Any]:
+        sources = {_source_of(file) for file in files}
+        plugins = {
+            name
+            for name, found in self._plugins.items()
+            for file in sources
+            if file.suffix in (".py", ".json") and file.is_relative_to(found.path)
+            if not _is_test_below(file, found.path)
+        }
+        return {"plugins": sorted(plugins), "files": sorted(map(str, sources))}
+
+    # -- reporting ------------------------------------------------------------------------------
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self._report(report, "error")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" or report.outcome != "passed":
+            outcome = "error" if report.when != "call" and report.failed else report.outcome
+            self._report(report, outcome)
+
+    def _report(self, report: Any, outcome: str) -> None:
+        facts: dict[str, Any] = {"nodeid": report.nodeid, "outcome": outcome}
+        facts["duration"] = round(getattr(report, "duration", 0.0), 6)
+        if outcome in ("failed", "error"):
+            facts["failure"] = {"nodeid": report.nodeid, **_crash(report)}
+        self.send("report", **facts)
+
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        self.send("finished", exitstatus=int(exitstatus))
+
+    def pytest_unconfigure(self) -> None:
+        self._pipe.close()
+
+
+def _crash(report: Any) -> dict[str, Any]:
+    """Return where a test failed, in pytest's words."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is not None:
+        return {"path": crash.path, "line": crash.lineno, "message": crash.message.splitlines()[0]}
+    lines = str(report.longrepr).strip().splitlines() or [""]
+    return {"path": report.nodeid.split("::")[0], "line": None, "message": lines[-1]}
+
+
+def _source_of(file: Path) -> Path:
+    """Return the source that a .pyc was compiled from."""
+    if file.suffix == ".pyc" and file.parent.name == "__pycache__":
+        return file.parent.parent / (re.split(r"\.(cpython|pypy)", file.name)[0] + ".py")
+    return file
+
+
+def _is_test_below(file: Path, plugin: Path) -> bool:
+    from pytest_hotplug.reloader.fingerprint import is_test
+
+    return any(is_test(part) for part in file.relative_to(plugin).parts)

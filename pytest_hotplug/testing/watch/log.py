@@ -1,0 +1,33 @@
+"""Every event of watch mode as a JSON line, for editors and scripts; flushed at once."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import IO, Any
+
+__all__ = ["EventLog"]
+
+SCHEMA_VERSION = 1
+
+
+class EventLog:
+    """Writes events to a file ("-" is stdout), or nowhere."""
+
+    def __init__(self, target: str | None) -> None:
+        self._file: IO[str] | None = None
+        if target == "-":
+            self._file = sys.stdout
+        elif target:
+            self._file = open(target, "a", encoding="utf-8")  # noqa: SIM115  # lives as long as the watch
+
+    def write(self, event: str, **facts: Any) -> None:
+        if self._file is not None:
+            line = {"event": event, "t": time.time(), "schema_version": SCHEMA_VERSION, **facts}
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+
+    def close(self) -> None:
+        if self._file is not None and self._file is not sys.stdout:
+            self._file.close()

@@ -1,0 +1,127 @@
+"""The processes beside the watcher: one that runs tests, one that hosts the plugins.
+
+Their messages arrive in the watcher's queue. Starting and ending is all that happens here; both
+end with the watcher, whatever ends it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from pytest_hotplug.testing.watch.child import ENVIRONMENT
+
+__all__ = ["HostProcess", "Message", "TestRun"]
+
+Message = tuple[str, Any]  # ("run", facts) | ("run-ended", (run, exit code)) | ("host", facts) | ("host-ended", code)
+GRACE = 3.0  # seconds that a cancelled run gets for its fixtures' teardown
+
+
+class TestRun:
+    """One run of pytest in a fresh process with a process group of its own."""
+
+    __test__ = False
+
+    def __init__(
+        self, arguments: Sequence[str], directory: Path, chosen: list[str] | None, first: bool, inbox: queue.Queue[Message],
+        out: IO[Any] | None,
+    ) -> None:  # fmt: skip
+        read, write = os.pipe()
+        os.set_inheritable(write, True)
+        environment = {
+            **os.environ,
+            ENVIRONMENT: json.dumps({"fd": write, "chosen": chosen, "first": first}),
+            "PYTEST_ADDOPTS": os.environ.get("PYTEST_ADDOPTS", ""),
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pytest", *arguments],
+            cwd=directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            pass_fds=(write,),
+            process_group=0,
+        )
+        os.close(write)
+        self._inbox = inbox
+        threading.Thread(target=self._read, args=(read,), name="hotplug-run", daemon=True).start()
+
+    def _read(self, read: int) -> None:
+        with os.fdopen(read, encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                self._inbox.put(("run", (self, json.loads(line))))
+        self._inbox.put(("run-ended", (self, self._process.wait())))
+
+    def cancel(self) -> None:
+        """End the run: fixtures are torn down as after Ctrl-C, and what is left then is killed."""
+        self._signal(signal.SIGINT)
+        try:
+            self._process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            pass  # it gets the second signal
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        try:
+            os.killpg(self._process.pid, number)
+        except (ProcessLookupError, PermissionError):
+            return  # it is gone already
+
+
+class HostProcess:
+    """The host, started again when a plugin took it down."""
+
+    def __init__(self, settings: dict[str, Any], root: Path, inbox: queue.Queue[Message]) -> None:
+        self._inbox = inbox
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pytest_hotplug.testing.watch.host"],
+            cwd=root,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            process_group=0,
+        )
+        self._send({"settings": settings, "root": str(root)})
+        threading.Thread(target=self._read, name="hotplug-host", daemon=True).start()
+
+    def look(self, plugins: Sequence[str]) -> None:
+        """Let the host load or reload these plugins."""
+        if plugins:
+            self._send({"plugins": list(plugins)})
+
+    def _send(self, command: dict[str, Any]) -> None:
+        assert self._process.stdin is not None, "the host is started with a pipe"
+        try:
+            self._process.stdin.write(json.dumps(command) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return  # it died: its end is in the inbox
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None, "the host is started with a pipe"
+        for line in self._process.stdout:
+            self._inbox.put(("host", json.loads(line)))
+        self._inbox.put(("host-ended", (self, self._process.wait())))
+
+    def stop(self) -> None:
+        """End the host; one that hangs in a plugin is killed."""
+        assert self._process.stdin is not None, "the host is started with a pipe"
+        try:
+            self._process.stdin.close()
+        except BrokenPipeError:
+            return
+        try:
+            self._process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
