@@ -45,7 +45,14 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "errors": ("HotplugError", "ParameterError", "PluginDisabled", "PluginLoadError", "UnknownPlugin", "UsageError"),
+    "errors": (
+        "HotplugError",
+        "ParameterError",
+        "PluginDisabled",
+        "PluginLoadError",
+        "UnknownPlugin",
+        "UsageError",
+    ),
     "events": ("Event",),
     "generation": ("Generation",),
     "outcomes": ("KeptCurrent", "Outcome", "Reloaded", "Unchanged", "Unloaded"),

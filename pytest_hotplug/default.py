@@ -20,6 +20,7 @@ __all__ = ["PluginManager", "get_hot_loader", "plugin_manager"]
 
 
 def _watch(paths: Sequence[Path], on_batch: Callable[[Batch], None], settings: Settings) -> Watching:
+    """Start the real watcher with a project's settings; nothing of it is imported before."""
     from pytest_hotplug.watcher import watch
 
     return watch(

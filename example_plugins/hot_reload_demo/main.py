@@ -7,9 +7,7 @@ from typing import Any
 VERSION = "1.0"
 
 
-def demo_function(
-    message: str = "Hello from hot reload demo!", count: int = 1, **ignored: Any
-) -> dict[str, Any]:
+def demo_function(message: str = "Hello from hot reload demo!", count: int = 1, **ignored: Any) -> dict[str, Any]:
     """Repeat a message; parameters that it doesn't know are ignored."""
     started = time.perf_counter()
     messages = [f"[v{VERSION}] {message} #{number}" for number in range(1, count + 1)]

@@ -13,7 +13,12 @@ __all__ = ["check"]
 
 @click.command()
 @click.argument("names", nargs=-1)
-@click.option("--from", "source", type=click.Path(exists=True, file_okay=False), help="Check the version that lies in DIR.")
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(exists=True, file_okay=False),
+    help="Check the version that lies in DIR.",
+)
 @directory_option
 @json_option
 def check(names: tuple[str, ...], source: str | None, as_json: bool) -> int:

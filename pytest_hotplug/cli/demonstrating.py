@@ -31,7 +31,10 @@ testpaths = ["example_plugins"]
 """
 TO_2_0 = (
     ('VERSION = "1.0"', 'VERSION = "2.0"'),
-    ('f"[v{VERSION}] {message} #{number}"', 'f"{datetime.now(UTC):%H:%M:%S} [v{VERSION}] {message} #{number}"'),
+    (
+        'f"[v{VERSION}] {message} #{number}"',
+        'f"{datetime.now(UTC):%H:%M:%S} [v{VERSION}] {message} #{number}"',
+    ),
     (
         '"processing_time": time.perf_counter() - started,',
         '"processing_time": time.perf_counter() - started,\n            "update_note": "served without a restart",',
@@ -82,7 +85,10 @@ def demo(keep: str | None, as_json: bool) -> int:
     with _copy(keep) as project:
         good = _play(project, tell)
     verdict = "every step went as promised" if good else "a step did not go as promised"
-    tell({"event": "done", "ok": good}, f"\n{verdict}; nothing was restarted, the worker's process never ended.")
+    tell(
+        {"event": "done", "ok": good},
+        f"\n{verdict}; nothing was restarted, the worker's process never ended.",
+    )
     return 0 if good else 1
 
 
@@ -133,7 +139,7 @@ def _verdict(verdict: dict[str, Any], tell: Callable[[dict[str, Any], str], None
     left_out = verdict["left_out"]
     text = f"  affected tests: {passed} passed, {failed} failed, {left_out} not affected"
     tell({"event": "tests", "passed": passed, "failed": failed, "left_out": left_out}, text)
-    return (failed == 0) == tests_pass
+    return bool((failed == 0) == tests_pass)
 
 
 def _save(path: Path, text: str) -> None:

@@ -21,7 +21,9 @@ __all__ = ["test_plugin"]
 
 
 @click.command(
-    "test-plugin", context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False
+    "test-plugin",
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="NAME [--KEY VALUE]...")
 @directory_option
@@ -72,9 +74,9 @@ def _execute(name: str, arguments: dict[str, Any]) -> Any:
             return manager.execute(name, **arguments)
         except HotplugError:
             raise
-        except Exception as error:
-            place = {"plugin": name, "root": generation.namespace.path, "files": generation.snapshot.files}
-            fault = fault_from(error, **place, doing="execution")
+        except Exception as error:  # noqa: BLE001  # whatever the entry raises is told to its author
+            root, files = generation.namespace.path, generation.snapshot.files
+            fault = fault_from(error, plugin=name, root=root, files=files, doing="execution")
             raise _EntryFailed(fault.render(f"{name}: the entry raised.")) from None
 
 

@@ -25,7 +25,9 @@ def list_plugins(as_json: bool) -> int:
     if as_json:
         emit_json({"source": "disk", "plugins": [plugin.facts() for plugin in found]})
     elif found:
-        rows = [(p.name, p.version, p.digest[:12], p.state, p.problem.splitlines()[0] if p.problem else "") for p in found]
+        rows = [
+            (p.name, p.version, p.digest[:12], p.state, p.problem.splitlines()[0] if p.problem else "") for p in found
+        ]
         table("", ("plugin", "version", "digest", "state", ""), rows)
         click.echo("(read from disk)")
     else:

@@ -63,12 +63,24 @@ def _child() -> int:
     try:
         generation = manager.load(name)
     except PluginLoadError as error:
-        result: dict[str, Any] = {"ok": False, "version": None, "digest": None, "slug": error.fault.slug, "text": str(error)}
+        result: dict[str, Any] = {
+            "ok": False,
+            "version": None,
+            "digest": None,
+            "slug": error.fault.slug,
+            "text": str(error),
+        }
     except HotplugError as error:
         result = {"ok": False, "version": None, "digest": None, "slug": "refused", "text": f"{name}: {error}"}
     else:
         text = f"{name}: version {generation.version} loads ({generation.digest[:12]})"
-        result = {"ok": True, "version": generation.version, "digest": generation.digest, "slug": "", "text": text}
+        result = {
+            "ok": True,
+            "version": generation.version,
+            "digest": generation.digest,
+            "slug": "",
+            "text": text,
+        }
     answers.write("\n" + json.dumps({"plugin": name, **result}) + "\n")
     answers.flush()
     os._exit(0)  # a plugin's threads must not keep the child

@@ -6,7 +6,6 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -84,7 +83,11 @@ def run(arguments: list[str]) -> int:
         click.echo(error.format_message())
         return 0
     except click.ClickException as error:
-        return _failed(error.format_message(), 1 if error.exit_code == 1 and not isinstance(error, click.UsageError) else 4, as_json)
+        return _failed(
+            error.format_message(),
+            1 if error.exit_code == 1 and not isinstance(error, click.UsageError) else 4,
+            as_json,
+        )
     except (click.Abort, KeyboardInterrupt):
         return _failed("interrupted", 2, as_json)
     except PluginLoadError as error:
@@ -94,7 +97,7 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # the last resort: exit code 3
         traceback.print_exc()
         return _failed(f"internal error: {error!r}; please report it with the lines above [internal]", 3, as_json)
 

@@ -63,7 +63,12 @@ def _first(manager: Any, name: str) -> dict[str, Any]:
         generation = manager.load(name)
     except HotplugError as error:
         return {"event": "refused", "plugin": name, "serving": None, "text": str(error)}
-    return {"event": "loaded", "plugin": name, "serving": generation.number, "text": f"{name}: version {generation.version}"}
+    return {
+        "event": "loaded",
+        "plugin": name,
+        "serving": generation.number,
+        "text": f"{name}: version {generation.version}",
+    }
 
 
 def _facts(outcome: Outcome) -> dict[str, Any]:

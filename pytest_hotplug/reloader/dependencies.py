@@ -35,10 +35,14 @@ def _check_python(specifier: str, plugin: str, path: Path) -> None:
     try:
         fits = SpecifierSet(specifier).contains(own, prereleases=True)
     except InvalidSpecifier:
-        raise PluginFault(Fault(plugin, "bad-manifest", f"/python_version: {specifier!r} is no specifier", path)) from None
+        raise PluginFault(
+            Fault(plugin, "bad-manifest", f"/python_version: {specifier!r} is no specifier", path)
+        ) from None
     if not fits:
         remedy = f"Run the worker on Python {specifier}."
-        raise PluginFault(Fault(plugin, "wrong-python", f"needs Python {specifier}, this is {own}", path, remedy=remedy))
+        raise PluginFault(
+            Fault(plugin, "wrong-python", f"needs Python {specifier}, this is {own}", path, remedy=remedy)
+        )
 
 
 def _fault_of(text: str, plugin: str, path: Path) -> Fault | None:
@@ -47,7 +51,12 @@ def _fault_of(text: str, plugin: str, path: Path) -> Fault | None:
     try:
         requirement = Requirement(text)
     except InvalidRequirement as error:
-        return Fault(plugin, "bad-manifest", f"/dependencies: {text!r} is no requirement ({error})".split("\n")[0], path)
+        return Fault(
+            plugin,
+            "bad-manifest",
+            f"/dependencies: {text!r} is no requirement ({error})".split("\n")[0],
+            path,
+        )
     if requirement.marker is not None and not requirement.marker.evaluate():
         return None
     installed = installed_version(requirement.name)

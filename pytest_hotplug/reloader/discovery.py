@@ -10,8 +10,10 @@ import keyword
 import os
 import re
 import sys
+import sysconfig
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from pytest_hotplug.reloader.errors import UsageError
@@ -109,6 +111,6 @@ def check_public_name(found: Found) -> None:
 
 
 def _installed(name: str) -> bool:
-    from importlib.metadata import packages_distributions
-
-    return name in packages_distributions()
+    """Tell whether an installed distribution offers a module of this name."""
+    installed = tuple(dict.fromkeys(sysconfig.get_paths()[kind] for kind in ("purelib", "platlib")))
+    return PathFinder.find_spec(name, list(installed)) is not None

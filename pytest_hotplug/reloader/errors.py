@@ -173,9 +173,7 @@ def fault_from(error: BaseException, *, plugin: str, root: Path, files: Mapping[
     path, line = _last_place(error, root, files)
     said = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
     slug, remedy = _slug_and_remedy(error, doing)
-    return Fault(
-        plugin, slug, said, path, line, _source_line(path, line, root, files), remedy, own_bytes=False
-    )
+    return Fault(plugin, slug, said, path, line, _source_line(path, line, root, files), remedy, own_bytes=False)
 
 
 def syntax_fault(error: SyntaxError, plugin: str, path: Path) -> Fault:

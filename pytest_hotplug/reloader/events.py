@@ -26,8 +26,11 @@ LOG.addHandler(logging.NullHandler())  # a library stays silent until its host c
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One fact: `loaded` (a generation now serves), `kept` (new bytes refused), `error` (its text),
-    `unloaded` (no longer serves), `retired` (an old generation is gone). `at` is `time.time()`."""
+    """Something that happened to a plugin.
+
+    Kinds: `loaded` (a generation now serves), `kept` (new bytes refused), `error` (its text),
+    `unloaded` (no longer serves), `retired` (an old generation is gone). `at` is `time.time()`.
+    """
 
     kind: Kind
     plugin: str

@@ -256,10 +256,7 @@ def _package_spec(fullname: str, path: Sequence[str] | None) -> ModuleSpec | Non
     """Return a spec for a package prefix that nothing else can find, so that `plugins.x` has a parent."""
     with _lock:
         beside = [
-            str(c.beside)
-            for public, name in _names.items()
-            if public.startswith(fullname + ".")
-            for c in name.claims
+            str(c.beside) for public, name in _names.items() if public.startswith(fullname + ".") for c in name.claims
         ]
     if not beside or PathFinder.find_spec(fullname, path) is not None:
         return None

@@ -107,7 +107,12 @@ def look_at(path: str | Path, ignore: Sequence[str] = ()) -> Look:
 
 
 def _walk(
-    top: str, prefix: str, counted: dict[str, Signature], others: dict[str, Signature] | None, root: str, depth: int
+    top: str,
+    prefix: str,
+    counted: dict[str, Signature],
+    others: dict[str, Signature] | None,
+    root: str,
+    depth: int,
 ) -> None:
     """Collect the signatures below `top`: of .py and .json files, and into `others` of all the rest."""
     with _scandir(top) as entries:
@@ -225,9 +230,7 @@ def digest_of(files: Mapping[str, bytes], md5: Mapping[str, str]) -> str:
     return md5_of("".join(lines).encode("utf-8", "surrogateescape"))
 
 
-def settle(
-    path: Path, *, plugin: str, ignore: Sequence[str] = (), debounce: float, settle_max: float
-) -> Snapshot:
+def settle(path: Path, *, plugin: str, ignore: Sequence[str] = (), debounce: float, settle_max: float) -> Snapshot:
     """Return a snapshot that was the same twice, `debounce` seconds apart.
 
     With `debounce` 0 one consistent snapshot is enough. Raises Unsettled when the files still move

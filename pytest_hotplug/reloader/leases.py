@@ -118,7 +118,7 @@ class Leases:
             hold = self._hold(generation)
             hold.calls -= calls
             hold.bindings -= bindings
-            assert hold.calls >= 0 and hold.bindings >= 0, "a lease ends once"
+            assert min(hold.calls, hold.bindings) >= 0, "a lease ends once"
             if not hold.calls and not hold.bindings:
                 then = hold.when_idle
                 if then is not None:
@@ -203,7 +203,7 @@ async def _async_generator(inner: AsyncGenerator[Any, Any], done: Callable[[], N
             except GeneratorExit:
                 await inner.aclose()
                 raise
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001  # passed on into the generator
                 step = inner.athrow(error)
     finally:
         done()

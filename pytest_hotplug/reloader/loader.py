@@ -90,7 +90,7 @@ class Loader:
             namespace.load(namespace.public)
             namespace.load(namespace.full_name(main))
         context = Context(found.name, manifest.version, number, self._host, self._loop)
-        generation = Generation(
+        return Generation(
             name=found.name,
             number=number,
             version=manifest.version,
@@ -104,7 +104,6 @@ class Loader:
             entry=self._entry(found, namespace, entry_point, manifest),
             hooks=self._hooks(found, namespace, main),
         )
-        return generation
 
     def start(self, generation: Generation) -> None:
         """Call `on_load`; raises PluginFault."""
@@ -239,9 +238,7 @@ class Loader:
 
     def injected(self, generation: Generation, entry: Entry) -> dict[str, Any]:
         """Return the arguments that an entry or hook asked for by name."""
-        return {
-            name: generation.context if name == "context" else generation.context.host for name in entry.injected
-        }
+        return {name: generation.context if name == "context" else generation.context.host for name in entry.injected}
 
 
 class _Pointing:

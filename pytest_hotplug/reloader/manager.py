@@ -14,7 +14,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from pytest_hotplug.reloader import finder
-from pytest_hotplug.reloader.calls import Calls, Prepared
+from pytest_hotplug.reloader.calls import Calls
 from pytest_hotplug.reloader.context import Host, LoopThread
 from pytest_hotplug.reloader.discovery import find_plugins, is_plugin_name
 from pytest_hotplug.reloader.errors import (
@@ -111,12 +111,12 @@ class PluginManager:
         return sorted(found)
 
     def _slot(self, name: str) -> Slot:
-        slot = self._registry.slots.get(name) if isinstance(name, str) else None
+        slot = self._registry.slots.get(name)
         if slot is None:
             if self._closed:
                 raise UsageError("this manager is closed", "closed")
             known = self.discover()
-            slot = self._registry.slots.get(name) if isinstance(name, str) else None
+            slot = self._registry.slots.get(name)
             if slot is None:
                 raise (UnknownPlugin if is_plugin_name(name) else InvalidPluginName)(name, known)
         return slot
@@ -344,7 +344,9 @@ class PluginManager:
     def __enter__(self) -> PluginManager:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

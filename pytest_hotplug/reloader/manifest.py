@@ -26,7 +26,19 @@ MAX_DEPTH = 32
 MAX_INTEGER = 2**63
 
 ParameterType = Literal[
-    "string", "str", "integer", "int", "number", "float", "boolean", "bool", "array", "list", "object", "dict", "any"
+    "string",
+    "str",
+    "integer",
+    "int",
+    "number",
+    "float",
+    "boolean",
+    "bool",
+    "array",
+    "list",
+    "object",
+    "dict",
+    "any",
 ]
 _ENTRY = re.compile(r"(?P<module>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)[.:](?P<attribute>[A-Za-z]\w*)")
 
@@ -145,7 +157,9 @@ class _Reader:
         warnings = () if layout.foreign else self._misspelled(extra)
         if values.get("name", self.plugin) != self.plugin and not layout.foreign:
             self._blame(
-                "name-mismatch", f"name {values['name']!r} differs from the directory {self.plugin!r}", ("name",)
+                "name-mismatch",
+                f"name {values['name']!r} differs from the directory {self.plugin!r}",
+                ("name",),
             )
         values["name"] = values.get("name") or self.plugin
         values.setdefault("entry_point", layout.entry)
@@ -170,7 +184,10 @@ class _Reader:
     def _decoded(self) -> dict[str, Any] | None:
         try:
             table = json.loads(
-                self.text, object_pairs_hook=self._pairs, parse_constant=self._constant, parse_int=self._integer,
+                self.text,
+                object_pairs_hook=self._pairs,
+                parse_constant=self._constant,
+                parse_int=self._integer,
                 parse_float=self._float,
             )
         except json.JSONDecodeError as error:
@@ -242,11 +259,13 @@ class _Reader:
 
     # -- faults ---------------------------------------------------------------------------------
 
-    def _refuse(self, message: str, line: int | None = None) -> None:
+    def _refuse(self, message: str, line: int | None = None) -> dict[str, Any] | None:
+        """Record that there is nothing to read on; returns None, as whoever gives up returns."""
         name = self.path.name
         self.faults.append(
             Fault(self.plugin, "bad-manifest", f"{name} {message}", self.path, line, self._line_text(line))
         )
+        return None
 
     def _blame(self, slug: str, message: str, keys: tuple[str, ...], *, last: bool = False) -> None:
         line = self._line_of(keys, last=last)

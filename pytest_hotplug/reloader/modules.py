@@ -239,8 +239,8 @@ class Namespace:
     def import_(
         self,
         name: str,
-        globals: Mapping[str, Any] | None = None,
-        locals: Mapping[str, Any] | None = None,
+        globals: Mapping[str, Any] | None = None,  # noqa: A002  # the names of __import__ itself
+        locals: Mapping[str, Any] | None = None,  # noqa: A002
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> Any:
@@ -290,8 +290,8 @@ class Namespace:
     def _foreign(
         self,
         name: str,
-        globals: Mapping[str, Any] | None,
-        locals: Mapping[str, Any] | None,
+        globals_: Mapping[str, Any] | None,
+        locals_: Mapping[str, Any] | None,
         fromlist: Sequence[str] | None,
     ) -> Any:
         neighbour = self._neighbours.namespace_of(name, self)
@@ -302,19 +302,23 @@ class Namespace:
                 return module
             return self.root() if self._prefix == neighbour._prefix else neighbour.root()
         if not self._prefix or not (name + ".").startswith(self._prefix.partition(".")[0] + "."):
-            return builtins.__import__(name, globals, locals, fromlist or (), 0)
-        return self._near(name, globals, locals, fromlist or ())
+            return builtins.__import__(name, globals_, locals_, fromlist or (), 0)
+        return self._near(name, globals_, locals_, fromlist or ())
 
     def _near(
-        self, name: str, globals: Mapping[str, Any] | None, locals: Mapping[str, Any] | None, fromlist: Sequence[str]
+        self,
+        name: str,
+        globals_: Mapping[str, Any] | None,
+        locals_: Mapping[str, Any] | None,
+        fromlist: Sequence[str],
     ) -> Any:
         """Import something that shares our package prefix: plugins in it must come from this generation's view."""
         if not (self._prefix + ".").startswith(name + "."):
-            module = builtins.__import__(name, globals, locals, fromlist, 0)
+            module = builtins.__import__(name, globals_, locals_, fromlist, 0)
             return module if fromlist else self.root()
         facade = Facade(name, self)
         others = tuple(item for item in fromlist if facade.plugin_in(item) is None)
-        builtins.__import__(name, globals, locals, others, 0)
+        builtins.__import__(name, globals_, locals_, others, 0)
         return facade if fromlist else self.root()
 
     def root(self) -> ModuleType:
@@ -364,9 +368,9 @@ class Facade(ModuleType):
         setattr(sys.modules[self.__name__], attribute, value)
 
 
-def _package(globals: Mapping[str, Any] | None) -> str:
+def _package(globals_: Mapping[str, Any] | None) -> str:
     """Return the package that a relative import starts from."""
-    package = (globals or {}).get("__package__") or ""
+    package = (globals_ or {}).get("__package__") or ""
     if not package:
         raise ImportError("attempted relative import with no known parent package")
     return str(package)
@@ -376,7 +380,7 @@ def _sources(files: Mapping[str, bytes]) -> dict[str, Source]:
     """Map every importable name inside the plugin ("" is the package itself) to its source."""
     sources = {"": Source("__init__.py" if "__init__.py" in files else "", True, "")}
     for file in sorted(files):
-        directory, _, name = file.rpartition("/")
+        directory = file.rpartition("/")[0]
         parts = directory.split("/") if directory else []
         if not all(part.isidentifier() for part in parts):
             continue
@@ -386,13 +390,12 @@ def _sources(files: Mapping[str, bytes]) -> dict[str, Source]:
             sources[inside.replace("/", ".")] = Source(init if init in files else "", True, inside)
     for file in sorted(files):
         stem = file.removesuffix(".py").replace("/", ".")
-        if file.endswith(".py") and not stem.endswith("__init__") and _importable(stem):
-            if stem not in sources or not sources[stem].file:  # a package wins over a module, as in Python
-                sources[stem] = Source(file, False, "")
+        if not file.endswith(".py") or stem.endswith("__init__") or not _importable(stem):
+            continue
+        if stem not in sources or not sources[stem].file:  # a package wins over a module, as in Python
+            sources[stem] = Source(file, False, "")
     return sources
 
 
 def _importable(name: str) -> bool:
     return all(part.isidentifier() for part in name.split("."))
-
-

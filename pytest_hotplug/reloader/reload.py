@@ -436,9 +436,9 @@ class _Build:
 
     def prepare(self) -> None:
         """Read manifests and import package prefixes: what can be done before the guard is taken."""
-        for name, snapshot in self.fresh.items():
+        for name, found in self.fresh.items():
             slot = self._hot._slot_of(name)
-            self._manifests[name] = manifest = manifest_of(slot.found, snapshot)
+            self._manifests[name] = manifest = manifest_of(slot.found, found)
             if not manifest.enabled:
                 raise PluginDisabled(name)
             slot.enabled = True
@@ -592,4 +592,10 @@ def _headline(fault: Fault, slot: Slot, serving: Generation | None) -> str:
 
 def _cycle(found: Found, path: Iterable[str]) -> Fault:
     message = f"plugins depend on each other: {' -> '.join(path)}"
-    return Fault(found.name, "dependency-cycle", message, found.path, remedy="Break the circle in depends_on or imports.")
+    return Fault(
+        found.name,
+        "dependency-cycle",
+        message,
+        found.path,
+        remedy="Break the circle in depends_on or imports.",
+    )

@@ -31,7 +31,7 @@ class _Job:
     def run(self) -> None:
         try:
             self.result = self._context.run(self._function)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # raised again in the thread that waits
             self.error = error
         finally:
             self.done.set()

@@ -130,7 +130,9 @@ def find_project(start: Path) -> tuple[Path, Path | None]:
 
 
 def read_settings(
-    start: Path | None = None, overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+    start: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
 ) -> Project:
     """Read the settings of the project around `start` (default: the working directory).
 
@@ -159,7 +161,14 @@ def make_settings(values: Mapping[str, Any], origins: Mapping[str, str] | None =
         where = str(error).rpartition("$.")[2].rstrip("`").split("[")[0]
         origin = (origins or {}).get(where, "keyword")
         raise UsageError(f"setting {where!r} (from {origin}): {str(error).split(' - at')[0]}", "bad-setting") from None
-    for name in ("debounce", "settle_max", "load_timeout", "retire_timeout", "poll_interval", "keep_versions"):
+    for name in (
+        "debounce",
+        "settle_max",
+        "load_timeout",
+        "retire_timeout",
+        "poll_interval",
+        "keep_versions",
+    ):
         if (getattr(settings, name) or 0) < 0:
             raise UsageError(f"setting {name!r} must not be negative", "bad-setting")
     return settings

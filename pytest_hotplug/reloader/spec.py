@@ -30,10 +30,10 @@ class OwnSpec(ModuleSpec):
         super().__init__(name, loader, origin=origin, is_package=directory is not None)
         if directory is not None:
             self.submodule_search_locations = [directory]
-        self.has_location = origin is not None  # type: ignore[misc]
+        self.has_location = origin is not None
 
     @property
-    def cached(self) -> str | None:  # type: ignore[override]
+    def cached(self) -> str | None:
         return None
 
     @cached.setter

@@ -18,7 +18,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from types import ModuleType
 
-__all__ = ["GuardTimeout", "Journal", "LoadAbandoned", "Transaction", "current", "exclusive", "open_transaction"]
+__all__ = [
+    "GuardTimeout",
+    "Journal",
+    "LoadAbandoned",
+    "Transaction",
+    "current",
+    "exclusive",
+    "open_transaction",
+]
 
 
 class LoadAbandoned(BaseException):

@@ -46,9 +46,7 @@ class Watching(Protocol):
 class Watch(Protocol):
     """Starts a watch; `reloader` never imports the one that does."""
 
-    def __call__(
-        self, paths: Sequence[Path], on_batch: Callable[[Batch], None], settings: Settings
-    ) -> Watching: ...
+    def __call__(self, paths: Sequence[Path], on_batch: Callable[[Batch], None], settings: Settings) -> Watching: ...
 
 
 def plugins_touched(batch: Batch, places: dict[str, Path]) -> list[str]:

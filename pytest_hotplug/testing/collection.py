@@ -83,9 +83,7 @@ class CollectsPluginTests:
 
     def _begin(self, config: pytest.Config) -> None:
         self._config = config
-        imports = self._keep(
-            config, wrap_import_path(self.import_file), "plugins may be executed to collect tests"
-        )
+        imports = self._keep(config, wrap_import_path(self.import_file), "plugins may be executed to collect tests")
         self._keep(config, wrap_search_pypath(self.find_name), "--pyargs may execute plugins to find tests")
         self._in_charge = imports
 

@@ -33,12 +33,12 @@ def sandbox(
             session.note_doubles(request.node, hotplug)
 
 
-def real_manager(
-    request: pytest.FixtureRequest, host: Any, session: HotplugSession | None
-) -> Iterator[PluginManager]:
+def real_manager(request: pytest.FixtureRequest, host: Any, session: HotplugSession | None) -> Iterator[PluginManager]:
     """Yield a manager over the configured plugin dirs; close it afterwards."""
     if session is None:
-        raise UsageError("no plugin dir is configured; set --hotplug-plugins or [tool.hotplug] plugin_dirs", "no-plugins")
+        raise UsageError(
+            "no plugin dir is configured; set --hotplug-plugins or [tool.hotplug] plugin_dirs", "no-plugins"
+        )
     settings = msgspec.structs.replace(session.project.settings, debounce=0.0, on_change="all-wait", retire_timeout=5.0)
     manager = PluginManager.from_settings(settings, session.project.root, session.project.layouts)
     if host is not None:

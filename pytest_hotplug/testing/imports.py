@@ -45,9 +45,7 @@ class PluginTestModules:
         module = self._load(place, path)
         other = getattr(module, "__file__", None)
         if other is not None and not _same_file(other, path):
-            raise ImportError(
-                f"{place.name} is imported from {other} already, so {path} cannot have this name"
-            )
+            raise ImportError(f"{place.name} is imported from {other} already, so {path} cannot have this name")
         return module
 
     def load(self, place: Place) -> ModuleType:
@@ -113,9 +111,7 @@ class PluginTestModules:
 
     def _bring(self, place: Place, names: Sequence[str]) -> dict[str, ModuleType]:
         __tracebackhide__ = True
-        return {
-            name: self.load(place.child(name)) for name in names if name != "*" and place.child(name).exists
-        }
+        return {name: self.load(place.child(name)) for name in names if name != "*" and place.child(name).exists}
 
     def answer_import(self, place: Place, bound: Place | None) -> ModuleType:
         """Answer `import place`: return the module at `bound`, or the outermost package if that is None."""
@@ -208,9 +204,7 @@ def _holds(top: Place, rest: str, names: Sequence[str]) -> bool:
     if top.file is not None:
         return True
     # A directory without __init__.py must hold what is asked for: it never hides an installed package.
-    return top.directory is not None and any(
-        top.child(n).exists for n in ([rest] if rest else names) if n != "*"
-    )
+    return top.directory is not None and any(top.child(n).exists for n in ([rest] if rest else names) if n != "*")
 
 
 def _bound(place: Place, name: str) -> Place | None:

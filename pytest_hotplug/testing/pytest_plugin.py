@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_hotplug.testing.session import HotplugSession
 
 CHOSEN_BY_WATCHER = "HOTPLUG_WATCH_RUN"  # set in the process that runs the tests of a watch
-SESSION = pytest.StashKey["HotplugSession | None"]()
+SESSION: pytest.StashKey[HotplugSession | None] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -67,7 +67,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("hotplug_watch", "watch and rerun affected tests", type="bool", default=False)
     parser.addini("hotplug_plugins", "directories that hold plugins", type="args", default=[])
     parser.addini("hotplug_poll", "seconds between two looks; negative: wait for events", type="float", default=-1.0)
-    parser.addini("hotplug_debounce", "seconds that files must be quiet; negative: the setting", type="float", default=-1.0)
+    parser.addini(
+        "hotplug_debounce",
+        "seconds that files must be quiet; negative: the setting",
+        type="float",
+        default=-1.0,
+    )
     parser.addini("hotplug_events", "file for events as JSON lines", type="string", default="")
 
 

@@ -62,7 +62,12 @@ class Hotplug:
     """
 
     def __init__(
-        self, tmp_path: Path, project: TestProject | None = None, *, here: Path | None = None, host: Any = None
+        self,
+        tmp_path: Path,
+        project: TestProject | None = None,
+        *,
+        here: Path | None = None,
+        host: Any = None,
     ) -> None:
         self._project = project
         self._here = here
@@ -150,8 +155,7 @@ class Hotplug:
                 )
             return own
         if name in self._plugins:
-            original = self._plugins[name]._original
-            return original
+            return self._plugins[name]._original
         known = self._project.plugins() if self._project else {}
         if name not in known:
             raise (UnknownPlugin if is_plugin_name(name) else InvalidPluginName)(name, known)
@@ -253,7 +257,9 @@ class Hotplug:
     def __enter__(self) -> Hotplug:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -430,4 +436,3 @@ def _drop_made_up_packages(package: str, before: Mapping[str, ModuleType]) -> No
         if parent in sys.modules and vars(sys.modules[parent]).get(child) is module:
             delattr(sys.modules[parent], child)
         package = parent
-

@@ -65,9 +65,7 @@ class EventSource:
         """
         if self._notifier is None:
             return self.arm()
-        told = self._notifier.watch(
-            self._step_ms, self._step_ms, self._milliseconds_to_wait(timeout), self._stopping
-        )
+        told = self._notifier.watch(self._step_ms, self._step_ms, self._milliseconds_to_wait(timeout), self._stopping)
         hints = set() if isinstance(told, str) else self._heed([path for _, path in told])
         if self._look_in() == 0.0:
             return hints | self.arm()

@@ -77,8 +77,7 @@ def _limit_reached(error: Exception) -> str | None:
     number, text = getattr(error, "errno", None), str(error)
     if number == errno.ENOSPC or "file watch limit reached" in text:
         return (
-            "inotify watch limit reached: raise fs.inotify.max_user_watches "
-            "(sysctl fs.inotify.max_user_watches=524288)"
+            "inotify watch limit reached: raise fs.inotify.max_user_watches (sysctl fs.inotify.max_user_watches=524288)"
         )
     if number in (errno.EMFILE, errno.ENFILE) or "Too many open files" in text:
         return (

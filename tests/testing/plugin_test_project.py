@@ -91,8 +91,9 @@ class Project:
             {"args": list(call.args), "cwd": str(self.path / call.cwd), "env": self._environment(stage, call)}
             for call, stage in zip(calls, stages, strict=True)
         ]
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-        environment = {**inherited, "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {n: v for n, v in os.environ.items() if not n.startswith("PYTEST_")}
+        environment["PYTHONPATH"] = str(REPOSITORY)
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or each run would rewrite all asserts again
         command = [sys.executable, "-P", "-m", MODULE, json.dumps(told)]
         subprocess.run(command, cwd=self.path, env=environment, check=True, timeout=120)
         return [_read(stage) for stage in stages]

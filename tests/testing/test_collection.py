@@ -54,7 +54,7 @@ TESTS = """
 
 
     def test_conftest_is_ours(whose, NAME_fixture):
-        from conftest import whose as by_flat_name
+        from FLATconftest import whose as by_flat_name
         from .conftest import whose as by_relative_name
         assert whose == "NAME"
         assert by_flat_name is by_relative_name is sys.modules[f"{__package__}.conftest"].whose
@@ -80,15 +80,17 @@ TESTS = """
             assert one == 2
 """
 NAMES = sorted(line.split("(")[0].split()[1] for line in TESTS.splitlines() if "def test_" in line)
-BESIDE, BELOW = TESTS.replace("DOTS", "."), TESTS.replace("DOTS", "..")
+BESIDE = TESTS.replace("DOTS", ".").replace("FLAT", "")
+BELOW = TESTS.replace("DOTS", "..").replace("FLAT", "")
+PACKED = TESTS.replace("DOTS", "..").replace("FLAT", "tests.")  # beside a tests/__init__.py nothing is flat
 
 PLUGINS = {  # every shape twice, so that each basename is there in two plugins
     "beside": {"test_main.py": BESIDE, "conftest.py": CONFTEST},
     "beside_too": {"test_main.py": BESIDE, "conftest.py": CONFTEST},
     "below": {"tests/test_main.py": BELOW, "tests/conftest.py": CONFTEST},
     "below_too": {"tests/test_main.py": BELOW, "tests/conftest.py": CONFTEST, "conftest.py": "X = 1"},
-    "packed": {"tests/__init__.py": "", "tests/test_main.py": BELOW, "tests/conftest.py": CONFTEST},
-    "packed_too": {"tests/__init__.py": "", "tests/test_main.py": BELOW, "tests/conftest.py": CONFTEST},
+    "packed": {"tests/__init__.py": "", "tests/test_main.py": PACKED, "tests/conftest.py": CONFTEST},
+    "packed_too": {"tests/__init__.py": "", "tests/test_main.py": PACKED, "tests/conftest.py": CONFTEST},
 }
 
 

@@ -5,9 +5,7 @@ import pytest
 from pytest_hotplug import ParameterError
 
 
-@pytest.mark.parametrize(
-    ("language", "expected"), [("en", "Hello Ada!"), ("de", "Hallo Ada!"), ("fr", "Bonjour Ada!")]
-)
+@pytest.mark.parametrize(("language", "expected"), [("en", "Hello Ada!"), ("de", "Hallo Ada!"), ("fr", "Bonjour Ada!")])
 def test_it_greets_in_every_language(hotplug, language, expected):
     """The catalogue's phrase is used, polished."""
     assert hotplug.load().execute(name="Ada", language=language)["greeting"] == expected

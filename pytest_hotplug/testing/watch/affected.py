@@ -15,7 +15,15 @@ from pytest_hotplug.reloader.fingerprint import is_test
 
 __all__ = ["Map", "Selected", "Uses"]
 
-_FOR_ALL = {"pytest.ini", ".pytest.ini", "pytest.toml", "pyproject.toml", "tox.ini", "setup.cfg", "hotplug.toml"}
+_FOR_ALL = {
+    "pytest.ini",
+    ".pytest.ini",
+    "pytest.toml",
+    "pyproject.toml",
+    "tox.ini",
+    "setup.cfg",
+    "hotplug.toml",
+}
 
 
 @dataclass(frozen=True, slots=True)

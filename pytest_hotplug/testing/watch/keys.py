@@ -55,7 +55,9 @@ class Keys:
             self._saved = None
             atexit.unregister(self._restore)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         os.write(self._wake_write, b"x")
         if self._thread is not None:
             self._thread.join()

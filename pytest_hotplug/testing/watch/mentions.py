@@ -36,7 +36,9 @@ def _imports(tree: ast.AST) -> Iterator[tuple[str, int]]:
             yield from ((alias.name, 0) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield node.module or "", node.level
-            yield from ((f"{node.module}.{alias.name}" if node.module else alias.name, node.level) for alias in node.names)
+            yield from (
+                (f"{node.module}.{alias.name}" if node.module else alias.name, node.level) for alias in node.names
+            )
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isprintable():
             yield node.value, 0  # mock.patch("plugins.x.main.f"), importlib.import_module("plugins.x")
 
@@ -47,6 +49,8 @@ def _names(module: str, level: int, found: Found, own: bool) -> bool:
     if f"{module}.".startswith(f"{found.public}."):
         return True
     first = module.partition(".")[0]
-    return own and first.isidentifier() and any(
-        (found.path / place).exists() for place in (f"{first}.py", f"{first}/__init__.py")
+    return (
+        own
+        and first.isidentifier()
+        and any((found.path / place).exists() for place in (f"{first}.py", f"{first}/__init__.py"))
     )
