@@ -10,12 +10,14 @@ exists, not later than `pytest_load_initial_conftests`: conftests of plugins may
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from pytest_hotplug.testing.flat_names import FlatNames
 from pytest_hotplug.testing.imports import PluginTestModules
 from pytest_hotplug.testing.places import Place, Places, PluginRoot, holds_plugin, public_name
 from pytest_hotplug.testing.pytest_internals import Wrapped, wrap_import_path, wrap_search_pypath
@@ -36,6 +38,7 @@ class CollectsPluginTests:
     def __init__(self, roots: Sequence[PluginRoot], is_plugin: Callable[[Path], bool] = holds_plugin) -> None:
         self._places = Places(roots, is_plugin)
         self._modules = PluginTestModules(self._places)
+        self._flat_names = FlatNames(self._modules)
         self._config: pytest.Config | None = None
         self._notes: list[str] = []
         self._in_charge = False
@@ -56,6 +59,12 @@ class CollectsPluginTests:
             return None
         return PluginDirectory.from_parent(parent, path=path)
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Let names in strings, as `mock.patch("main.run")` has them, mean the plugin of the running test."""
+        with self._flat_names.of(self._places.of_path(item.path)):
+            return (yield)
+
     def pytest_report_header(self) -> list[str]:
         """Say what this pytest no longer offers."""
         return self._notes
@@ -70,7 +79,8 @@ class CollectsPluginTests:
             return self._import_outside(path, plain)
         if not self._is_test(place, path):
             return self._modules.load_code(place)  # a doctest's, or a module named on the command line
-        module = self._modules.load_file(place, path)
+        with self._flat_names.of(place):
+            module = self._modules.load_file(place, path)
         self._give_back_conftest()
         return module
 
@@ -86,6 +96,8 @@ class CollectsPluginTests:
         imports = self._keep(config, wrap_import_path(self.import_file), "plugins may be executed to collect tests")
         self._keep(config, wrap_search_pypath(self.find_name), "--pyargs may execute plugins to find tests")
         self._in_charge = imports
+        sys.meta_path.insert(0, self._flat_names)
+        config.add_cleanup(partial(sys.meta_path.remove, self._flat_names))
 
     def _keep(self, config: pytest.Config, wrapped: Wrapped, otherwise: str) -> bool:
         config.add_cleanup(wrapped.undo)

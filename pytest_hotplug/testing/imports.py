@@ -162,24 +162,7 @@ class ImportsOfOneModule:
             return places.of_name(resolve_name("." * level + name, package)) if package else None
         if name.partition(".")[0] in sys.stdlib_module_names:
             return None
-        return places.of_name(name) or self._flat(name, names) or self._beside(name, names)
-
-    def _flat(self, name: str, names: Sequence[str]) -> Place | None:
-        """Find a name where pytest would put it on sys.path: beside the file, or in the plugin's directory."""
-        for package in reversed(list(self.at.above()) or [self.at]):
-            if (package.file is None or not package.inside) and _provides(package, name, names):
-                return package.child(name)
-        return None
-
-    def _beside(self, name: str, names: Sequence[str]) -> Place | None:
-        """Find `greeter.main` where the plugin dir is on sys.path, or would be as the plugin is a package."""
-        root, (plugin, _, rest) = self.at.root, name.partition(".")
-        if Place(root, self.at.plugin, ()).file is None and str(root.path) not in sys.path:
-            return None
-        other = Place(root, root.path / plugin, ())
-        if not self.modules.places.plugin_in(root, plugin) or not _holds(other, rest, names):
-            return None
-        return other.child(rest) if rest else other
+        return places.of_name(name) or places.of_flat_name(name, names, self.at)
 
 
 class LiveBuiltins(dict[str, Any]):
@@ -192,19 +175,6 @@ class LiveBuiltins(dict[str, Any]):
     __slots__ = ()
     __missing__ = vars(builtins).__getitem__
     __contains__ = vars(builtins).__contains__
-
-
-def _provides(package: Place, name: str, names: Sequence[str]) -> bool:
-    first, _, rest = name.partition(".")
-    return _holds(package.child(first), rest, names)
-
-
-def _holds(top: Place, rest: str, names: Sequence[str]) -> bool:
-    """Tell whether a place is what an import of it, of `rest` in it, or of `names` from it can mean."""
-    if top.file is not None:
-        return True
-    # A directory without __init__.py must hold what is asked for: it never hides an installed package.
-    return top.directory is not None and any(top.child(n).exists for n in ([rest] if rest else names) if n != "*")
 
 
 def _bound(place: Place, name: str) -> Place | None:

@@ -7,6 +7,7 @@ is loaded. Looks at the disk, imports and executes nothing. Used by the other fi
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,22 @@ class Place:
         """Whether a module, a package or a directory has this name."""
         return self.file is not None or self.directory is not None
 
+    def holds(self, name: str, names: Sequence[str] = ()) -> bool:
+        """Tell whether an `import name`, or `from name import names`, can be served from here."""
+        first, _, rest = name.partition(".")
+        return self.child(first).is_meant_by(rest, names)
+
+    def is_meant_by(self, rest: str, names: Sequence[str]) -> bool:
+        """Tell whether an import of this, of `rest` in it or of `names` from it can mean this place."""
+        if self.file is not None:
+            return True
+        # A directory without __init__.py must hold what is asked for: it never hides an installed package.
+        wanted = [rest] if rest else [name for name in names if name != "*"]
+        directory = self.directory
+        if directory is None:
+            return False
+        return any(self.child(n).exists for n in wanted) if wanted else any(directory.glob("*.py"))
+
     def child(self, name: str) -> Place:
         """Return the place of a (dotted) name below this one."""
         return Place(self.root, self.plugin, (*self.inside, *name.split(".")))
@@ -124,6 +141,26 @@ class Places:
                 if self.plugin_in(root, plugin):
                     return Place(root, root.path / plugin, tuple(inside))
         return None
+
+    def of_flat_name(self, name: str, names: Sequence[str], at: Place) -> Place | None:
+        """Return what a plain `import name`, or `from name import names`, can mean to the file at `at`.
+
+        That is what it would find if pytest put its usual directories on sys.path: beside the file,
+        in the plugin's directory, and `greeter.main` from the plugin dir itself.
+        """
+        for package in reversed(list(at.above()) or [at]):
+            if (package.file is None or not package.inside) and package.holds(name, names):
+                return package.child(name)
+        return self._from_plugin_dir(name, names, at)
+
+    def _from_plugin_dir(self, name: str, names: Sequence[str], at: Place) -> Place | None:
+        root, (plugin, _, rest) = at.root, name.partition(".")
+        if Place(root, at.plugin, ()).file is None and str(root.path) not in sys.path:
+            return None
+        other = Place(root, root.path / plugin, ())
+        if not self.plugin_in(root, plugin) or not other.is_meant_by(rest, names):
+            return None
+        return other.child(rest) if rest else other
 
     def plugin_in(self, root: PluginRoot, name: str) -> bool:
         """Tell whether the plugin dir holds a plugin of this name."""

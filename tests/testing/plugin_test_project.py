@@ -181,7 +181,7 @@ class Observer:
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Stand where the product's pytest plugin stands."""
     plugins, package = Path(os.environ["STAGE_PLUGINS"]), os.environ["STAGE_PACKAGE"]
-    exec(os.environ["STAGE_BEFORE"])
+    exec(os.environ["STAGE_BEFORE"], {})
     sys.meta_path.insert(0, PublicNames(plugins, package))
     early_config.pluginmanager.register(CollectsPluginTests([PluginRoot(plugins, package)]))
 

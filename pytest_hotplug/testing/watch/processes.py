@@ -6,6 +6,7 @@ end with the watcher, whatever ends it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -21,7 +22,7 @@ from pytest_hotplug.testing.watch.child import ENVIRONMENT
 
 __all__ = ["HostProcess", "Message", "TestRun"]
 
-Message = tuple[str, Any]  # ("run", facts) | ("run-ended", (run, exit code)) | ("host", facts) | ("host-ended", code)
+Message = tuple[str, Any]  # "run", "run-ended", "host", "host-ended" from here; "key", "hint" and others from elsewhere
 GRACE = 3.0  # seconds that a cancelled run gets for its fixtures' teardown
 
 
@@ -52,21 +53,22 @@ class TestRun:
         )
         os.close(write)
         self._inbox = inbox
+        self._collected = False
         threading.Thread(target=self._read, args=(read,), name="hotplug-run", daemon=True).start()
 
     def _read(self, read: int) -> None:
         with os.fdopen(read, encoding="utf-8", errors="replace") as lines:
             for line in lines:
+                self._collected = True
                 self._inbox.put(("run", (self, json.loads(line))))
         self._inbox.put(("run-ended", (self, self._process.wait())))
 
     def cancel(self) -> None:
         """End the run: fixtures are torn down as after Ctrl-C, and what is left then is killed."""
-        self._signal(signal.SIGINT)
-        try:
-            self._process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            pass  # it gets the second signal
+        if self._collected:  # before that there is nothing to tear down, and a traceback would be noise
+            self._signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(GRACE)
         self._signal(signal.SIGKILL)
         self._process.wait()
 
