@@ -14,6 +14,7 @@ import threading
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -209,13 +210,32 @@ class PluginFinder:
         public = _public_of(fullname)
         if public is None:
             return _package_spec(fullname, path)
-        if _is_test_name(fullname, public):
+        if _is_test_name(fullname, public) or not _is_owned(public):
             return None
-        namespace = _namespace(public, fullname)
-        return None if namespace is None else namespace.load(fullname).__spec__
+        # The interpreter holds its one global import lock here, so nothing may load or wait: that
+        # happens in the loader, which is asked without the lock.
+        return ModuleSpec(fullname, _PublicLoader(public))
 
     def invalidate_caches(self) -> None:
         """Do nothing: there is no cache to go stale."""
+
+
+class _PublicLoader(Loader):
+    """Hands out a generation's own module for an import by its public name; one object per import."""
+
+    def __init__(self, public: str) -> None:
+        self._public = public
+        self._own_spec: ModuleSpec | None = None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Return the module of the right generation, loading the plugin if need be."""
+        module = _namespace(self._public).load(spec.name)
+        self._own_spec = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Execute nothing: the generation did. Give the module back the spec that import replaced."""
+        module.__spec__ = self._own_spec
 
 
 _FINDER = PluginFinder()
@@ -231,7 +251,14 @@ def _public_of(fullname: str) -> str | None:
     return fullname if fullname in _names else None
 
 
-def _namespace(public: str, fullname: str) -> Namespace | None:
+def _is_owned(public: str) -> bool:
+    with _lock:
+        name = _names.get(public)
+        return name is not None and name.top is not None
+
+
+def _namespace(public: str) -> Namespace:
+    """Return the namespace that answers for a public name on this thread; waits for another thread's load of it."""
     mine = transaction.current()
     if mine is not None and public in mine.candidates:
         candidate = mine.candidates[public]
@@ -245,11 +272,11 @@ def _namespace(public: str, fullname: str) -> Namespace | None:
         top = name.top if name else None
     owner = top.owner() if top else None
     if top is None or owner is None:
-        return None
+        raise ModuleNotFoundError(f"No module named {public!r}: its manager was closed", name=public)
     try:
         return top.namespace or owner.namespace_for_import(top.plugin)
     except (PluginLoadError, PluginDisabled) as error:
-        raise ImportError(str(error), name=fullname) from None
+        raise ImportError(str(error), name=public) from None
 
 
 def _package_spec(fullname: str, path: Sequence[str] | None) -> ModuleSpec | None:

@@ -200,7 +200,7 @@ class Hotplug:
     def _line(self, event: Event) -> str:
         text = f"{event.kind} {event.plugin}"
         if event.kind == "error":
-            text += f": {event.message}"
+            text = f"error {event.message}"
         elif event.generation is not None:
             text += f" generation {event.generation}"
         for layout, _ in self._layouts:

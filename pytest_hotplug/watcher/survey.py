@@ -54,7 +54,7 @@ class Survey:
     directories: Mapping[str, list[str]]  # real directory -> the names it is known by
     hinges: Mapping[str, set[str]]  # real path -> the named paths it redirects
     watched: Mapping[str, Identity]  # real directories that must be listened to
-    blind: bool  # a directory that should be listened to cannot be read
+    blind: bool  # something must be looked at again although nothing will tell when
     cut_at: str | None  # the first linked directory that was left out
 
 
@@ -73,6 +73,7 @@ class _Walk:
         self.hinges: dict[str, set[str]] = {}
         self.identities: dict[str, Identity] = {}
         self.linked = 0
+        self.blind = False
         self.cut_at: str | None = None
         # A list, not recursion: the depth of a hostile tree is no limit of ours.
         self.ahead: list[tuple[str, str, tuple[str, ...]]] = []
@@ -87,8 +88,9 @@ class _Walk:
     def _visit(self, named: str, real: str, above: tuple[str, ...]) -> None:
         try:
             status = os.lstat(real)
-        except OSError:
-            return  # vanished since it was listed: as good as never seen
+        except OSError as error:
+            self._excuse(error)
+            return
         self.seen[named] = Signature.of(status)
         # `above` holds the real directories this name passed through: one of them again is a loop.
         if stat.S_ISDIR(status.st_mode) and real not in above:
@@ -99,8 +101,9 @@ class _Walk:
         try:
             with os.scandir(real) as listing:
                 entries = [entry for entry in listing if not is_noise(entry.name)]
-        except OSError:
-            return  # vanished or unreadable: its own directory tells when that changes
+        except OSError as error:
+            self._excuse(error)
+            return
         self.directories.setdefault(real, []).append(named)
         for entry in entries:
             child = os.path.join(named, entry.name)
@@ -120,6 +123,13 @@ class _Walk:
                 return
         self.ahead.append((named, trail.end, above))
 
+    def _excuse(self, error: OSError) -> None:
+        """Pass over what vanished or is closed to us: the directory above tells when that changes.
+
+        Nothing tells when a failing disk or an exhausted system is well again.
+        """
+        self.blind |= not isinstance(error, FileNotFoundError | NotADirectoryError | PermissionError)
+
     def _note_trail(self, trail: Trail, named: str) -> None:
         for hinge in trail.hinges:
             self.hinges.setdefault(hinge, set()).add(named)
@@ -129,7 +139,7 @@ class _Walk:
         outside = {os.path.dirname(hinge) for hinge in self.hinges} - watched.keys()
         found = {directory: _readable_identity(directory) for directory in outside}
         watched.update({directory: identity for directory, identity in found.items() if identity})
-        blind = any(identity is None for identity in found.values())
+        blind = self.blind or any(identity is None for identity in found.values())
         return Survey(self.seen, self.directories, self.hinges, watched, blind, self.cut_at)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -22,21 +21,15 @@ from pytest_hotplug.watcher.batch import Batch
 from pytest_hotplug.watcher.debounce import Debounce
 from pytest_hotplug.watcher.events import EventSource
 from pytest_hotplug.watcher.native import OpenNotifier, open_notifier, why_unavailable
+from pytest_hotplug.watcher.plan import Plan, make_plan
 from pytest_hotplug.watcher.sweep import SweepSource
 
 _log = logging.getLogger("hotplug.watcher")
 
-_FORCING_VARIABLE = "WATCHFILES_FORCE_POLLING"
-_NO = frozenset({"", "0", "false", "no", "off", "disable", "disabled"})
-
-_DEFAULT_INTERVAL = 1.0
-
 _FIRST_DELAY = 0.05
 _LONGEST_DELAY = 5.0
-
-# A native step much finer than the debounce is paid for all day and never felt.
-_STEPS_PER_DEBOUNCE = 10
-_LONGEST_STEP = 0.1
+# A backend that worked so long begins anew with the first delay.
+_HEALTHY_AFTER = 5.0
 
 # A receiver that never returns must not keep the interpreter from leaving.
 _LEAVE_WITHIN = 1.0
@@ -56,18 +49,6 @@ class Source(Protocol):
     def close(self) -> None:
         """Release what is held; a later `wait` arms again."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Hold what a watch was asked to do; times in seconds."""
-
-    roots: tuple[str, ...]
-    debounce: float
-    settle_max: float
-    interval: float
-    forced: str | None  # why sweeping was asked for, None when nobody did
-    step: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +81,10 @@ class Watching:
         self._source, self._mode = self._choose(open_notifier)
         self._restarts = 0
         self._delay = _FIRST_DELAY
-        self._healthy_since = time.monotonic()
+        self._tried_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="hotplug-watch", daemon=True)
-        # Left to itself the thread could be cut off inside the native watcher, which aborts the process.
+        # Left to itself the thread is cut off inside the native watcher, and older ones (watchfiles 1.0)
+        # then take the whole process down with them.
         atexit.register(self._leave)
         self._thread.start()
 
@@ -215,23 +197,33 @@ class Watching:
         self._source.close()
         if why_unavailable(error):
             self._source, self._mode = self._sweeping_instead(error)
-        else:
-            self._restart_later(error)
-        # Nobody knows what happened meanwhile.
-        self._debounce.add(self._plan.roots, overflow=True)
-
-    def _restart_later(self, error: Exception) -> None:
-        """Wait before the next turn, longer each time; a closed source arms itself at its next wait."""
-        if time.monotonic() - self._healthy_since > _LONGEST_DELAY:
-            self._delay = _FIRST_DELAY
+            self._debounce.add(self._plan.roots, overflow=True)
+            return
         self._restarts += 1
+        # Nobody knows what was lost; what changes until the restart is found by its first look.
+        self._debounce.add(self._plan.roots, overflow=True)
+        delay = self._next_delay()
         _log.warning(
             "hotplug.watch_restarted",
-            extra={"error": str(error), "restarts": self._restarts, "delay": self._delay},
+            extra={"error": str(error), "restarts": self._restarts, "delay": delay},
         )
-        self._stopping.wait(self._delay)
-        self._delay = min(2 * self._delay, _LONGEST_DELAY)
-        self._healthy_since = time.monotonic()
+        self._rest(delay)
+
+    def _next_delay(self) -> float:
+        now = time.monotonic()
+        if now - self._tried_at > _HEALTHY_AFTER:
+            self._delay = _FIRST_DELAY
+        delay, self._delay = self._delay, min(2 * self._delay, _LONGEST_DELAY)
+        self._tried_at = now + delay
+        return delay
+
+    def _rest(self, seconds: float) -> None:
+        """Pause before the next try, and hand out meanwhile what is due."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and not self._stopping.is_set():
+            due = self._debounce.remaining()
+            self._stopping.wait(left if due is None else min(left, due))
+            self._deliver()
 
 
 def watch(
@@ -256,29 +248,12 @@ def watch(
 
     Raises ValueError for a time that makes no sense.
     """
-    interval = _DEFAULT_INTERVAL if poll_interval is None else poll_interval
-    plan = Plan(
-        roots=tuple(os.fspath(Path(root).absolute()) for root in roots),
-        debounce=_at_least(0.0, debounce, "debounce"),
-        settle_max=_at_least(0.0, settle_max, "settle_max"),
-        interval=_at_least(0.001, interval, "poll_interval"),
-        forced=_why_forced(poll_interval, force_polling),
-        step=max(_at_least(0.001, step, "step"), min(debounce / _STEPS_PER_DEBOUNCE, _LONGEST_STEP)),
+    plan = make_plan(
+        roots,
+        debounce=debounce,
+        settle_max=settle_max,
+        poll_interval=poll_interval,
+        force_polling=force_polling,
+        step=step,
     )
     return Watching(plan, on_batch, on_notice)
-
-
-def _why_forced(poll_interval: float | None, force_polling: bool) -> str | None:
-    if force_polling:
-        return "polling was asked for (force_polling)"
-    if poll_interval is not None:
-        return f"polling was asked for (poll_interval {poll_interval:g} s)"
-    if os.environ.get(_FORCING_VARIABLE, "").strip().lower() not in _NO:
-        return f"polling was asked for ({_FORCING_VARIABLE} is set)"
-    return None
-
-
-def _at_least(least: float, seconds: float, name: str) -> float:
-    if not seconds >= least:  # written so that "not a number" fails too
-        raise ValueError(f"{name} must be at least {least:g} seconds, not {seconds!r}")
-    return seconds

@@ -1,10 +1,13 @@
-"""What the watcher's tests share: a listener that waits for what it is told, and atomic saves."""
+"""What the watcher's tests share: a listener that waits for what it is told, and atomic saves, scripts in
+their own process."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pytest_hotplug.watcher import Batch
@@ -69,3 +72,17 @@ def wait_until(true: Callable[[], bool], patience: float = PATIENCE) -> bool:
             return True
         pause.wait(0.01)
     return true()
+
+
+def run_script(script: str, *arguments: Path | str, before: Sequence[str] = ()) -> str:
+    """Run a script in its own interpreter, let nothing go wrong there, and return what it printed."""
+    ended = subprocess.run(
+        [*before, sys.executable, "-c", script, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return ended.stdout

@@ -52,9 +52,7 @@ def test_endless_writing_is_told_before_it_ends(root: Path, begin: Begin) -> Non
         writer.join()
 
 
-def test_what_changes_while_a_batch_is_handled_is_in_the_next_one(
-    root: Path, watches: list[Watching]
-) -> None:
+def test_what_changes_while_a_batch_is_handled_is_in_the_next_one(root: Path, watches: list[Watching]) -> None:
     """A slow reload loses no edit."""
     listener = Listener()
     handling, go_on = threading.Event(), threading.Event()

@@ -25,9 +25,7 @@ def _edit_is_heard(target: Path, named: Path, listener: Listener) -> None:
     assert listener.hears(named)
 
 
-def test_a_linked_root_that_is_swapped_is_a_hint_and_the_new_target_is_watched(
-    tmp_path: Path, begin: Begin
-) -> None:
+def test_a_linked_root_that_is_swapped_is_a_hint_and_the_new_target_is_watched(tmp_path: Path, begin: Begin) -> None:
     """I deploy by `plugins -> release2`: I hear of it by the name I gave, and of later edits too."""
     old, new = _release(tmp_path / "release1", "V = 1\n"), _release(tmp_path / "release2", "V = 2\n")
     root = tmp_path / "plugins"

@@ -16,6 +16,7 @@ TABLE = r"""
 73 71 0:53 / /mnt/c/fast rw - tmpfs tmpfs rw
 74 22 0:54 / /data rw - ext4 /dev/sdb1 rw
 75 22 0:55 / /data rw - nfs4 server:/export rw
+77 22 0:57 / /mnt rw - tmpfs tmpfs rw
 not a mount line
 76 22 0:56 / /broken rw
 """
@@ -26,7 +27,7 @@ def test_the_table_is_parsed_with_optional_fields_and_escapes() -> None:
     mounts = parse_mounts(TABLE)
     assert mounts[:2] == [Mount("/", "ext4"), Mount("/proc", "proc")]
     assert Mount("/mnt/my share", "cifs") in mounts
-    assert len(mounts) == 7
+    assert len(mounts) == 8
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,7 @@ def test_the_table_is_parsed_with_optional_fields_and_escapes() -> None:
         ("/srv/plugins", "ext4"),
         ("/mnt/c/Users/me/plugins", "9p"),
         ("/mnt/c", "9p"),
-        ("/mnt/cc/plugins", "ext4"),
+        ("/mnt/cc/plugins", "tmpfs"),
         ("/mnt/c/fast/plugins", "tmpfs"),
         ("/mnt/my share/plugins", "cifs"),
         ("/data/plugins", "nfs4"),

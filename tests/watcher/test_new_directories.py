@@ -44,9 +44,7 @@ def test_a_directory_moved_in_brings_its_files(root: Path, tmp_path: Path, begin
     assert listener.hears(root / "moved" / "sub" / "leaf.py")
 
 
-def test_a_directory_exchanged_under_its_name_is_watched_anew(
-    root: Path, tmp_path: Path, begin: Begin
-) -> None:
+def test_a_directory_exchanged_under_its_name_is_watched_anew(root: Path, tmp_path: Path, begin: Begin) -> None:
     """A deployment swaps the whole plugin directory: later edits in the new one are seen."""
     ready = tmp_path / "ready"
     ready.mkdir()

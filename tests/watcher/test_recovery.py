@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from subprocess import DEVNULL
@@ -13,10 +13,10 @@ from subprocess import DEVNULL
 import pytest
 from watchfiles._rust_notify import WatchfilesRustInternalError
 
-from pytest_hotplug.watcher import Batch, Watching
+from pytest_hotplug.watcher import Batch, Watching, survey, watch, watching
 from pytest_hotplug.watcher.native import Notifier, OpenNotifier, StopEvent, open_notifier
-from pytest_hotplug.watcher.watching import Plan
-from tests.watcher.listening import Listener, save, wait_until
+from pytest_hotplug.watcher.plan import Plan
+from tests.watcher.listening import Listener, run_script, save, wait_until
 
 BeginWith = Callable[[OpenNotifier], Listener]
 
@@ -48,11 +48,16 @@ def begin_with(root: Path, watches: list[Watching], notices: list[str]) -> Begin
 
 
 class Scripted:
-    """A real native watcher that fails when it is told to, or keeps a change to itself."""
+    """A real native watcher that fails when it is told to, or keeps a change to itself.
 
-    def __init__(self, failures: list[Exception], hidden: str = "") -> None:
-        self.failures = failures
+    `in_time_out` happens in the last moment of a wait that runs out of time."""
+
+    def __init__(
+        self, failures: Sequence[Exception] = (), hidden: str = "", in_time_out: Callable[[], None] | None = None
+    ) -> None:
+        self.failures = list(failures)
         self.hidden = hidden
+        self.in_time_out = in_time_out
         self.opened = 0
 
     def open(self, directories: Sequence[str]) -> Notifier:
@@ -72,9 +77,13 @@ class _ScriptedNotifier:
         if self._script.failures:
             raise self._script.failures.pop()
         told = self._real.watch(debounce_ms, step_ms, timeout_ms, stop_event)
+        if told == "timeout" and self._script.in_time_out:
+            self._script.in_time_out()
         if isinstance(told, str) or not self._script.hidden:
             return told
-        return {(kind, path) for kind, path in told if self._script.hidden not in path}
+        heard = {(kind, path) for kind, path in told if self._script.hidden not in path}
+        # What was lost wakes nobody either.
+        return heard or self.watch(debounce_ms, step_ms, timeout_ms, stop_event)
 
 
 def _overflowed(batches: list[Batch]) -> bool:
@@ -114,7 +123,7 @@ def test_a_limit_reached_while_watching_means_polling_and_a_look_at_everything(
     setting: str,
 ) -> None:
     """Another program eats the watches later: I am told once, and nothing is lost."""
-    script = Scripted([])
+    script = Scripted()
 
     def refuse_the_second(directories: Sequence[str]) -> Notifier:
         if script.opened:
@@ -155,6 +164,47 @@ def test_restarts_are_counted_and_become_rarer(
     restarts = [record for record in caplog.records if record.message == "hotplug.watch_restarted"]
     assert [record.__dict__["delay"] for record in restarts] == [0.05, 0.1, 0.2]
     assert watches[0].restarts == 3
+
+
+def test_what_is_known_is_told_while_the_watch_waits_to_be_restarted(
+    root: Path, begin_with: BeginWith, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long pause before the next try keeps no news from me."""
+    monkeypatch.setattr(watching, "_FIRST_DELAY", 3600.0)
+    monkeypatch.setattr(watching, "_LONGEST_DELAY", 3600.0)
+    listener = begin_with(Scripted([RuntimeError("out of order")]).open)
+    assert listener.until(_overflowed)
+
+
+def test_a_directory_that_fails_for_a_moment_is_seen_later(
+    root: Path, watches: list[Watching], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that stutters while it is looked at does not hide a plugin for ever."""
+    failing = [OSError(errno.EIO, "stutter")] * 2
+
+    def scandir(path: str) -> object:
+        if path.endswith("greeter") and failing:
+            raise failing.pop()
+        return os.scandir(path)
+
+    monkeypatch.setattr(survey, "os", _Stuttering(scandir))
+    listener = Listener()
+    watches.append(watch([root], listener))
+    assert watches[0].backend == "events"
+    assert listener.hears(root / "greeter" / "main.py")
+    listener.forget()
+    save(root / "greeter" / "main.py", "A = 1\n")
+    assert listener.hears(root / "greeter" / "main.py")
+
+
+class _Stuttering:
+    """The module `os` with another `scandir`."""
+
+    def __init__(self, scandir: Callable[[str], object]) -> None:
+        self.scandir = scandir
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(os, name)
 
 
 def test_a_native_watcher_that_cannot_start_means_polling(
@@ -210,7 +260,7 @@ def test_directories_that_change_at_every_try_are_armed_later(
     root: Path, begin_with: BeginWith, watches: list[Watching]
 ) -> None:
     """A checkout going on while the watch is armed: what came last is watched in the end."""
-    script = Scripted([])
+    script = Scripted()
 
     def make_one_more(directories: Sequence[str]) -> Notifier:
         if script.opened < 12:
@@ -229,7 +279,7 @@ def test_a_directory_that_vanishes_while_the_watch_is_armed_is_left_out(
     root: Path, begin_with: BeginWith, watches: list[Watching]
 ) -> None:
     """A branch switch in the very moment of arming ends nothing."""
-    script = Scripted([])
+    script = Scripted()
 
     def remove_first(directories: Sequence[str]) -> Notifier:
         shutil.rmtree(root / "greeter", ignore_errors=True)
@@ -241,14 +291,39 @@ def test_a_directory_that_vanishes_while_the_watch_is_armed_is_left_out(
     assert listener.hears(root / "main.py")
 
 
-def test_an_edit_the_native_watcher_drops_is_found_by_the_look_that_follows(
-    root: Path, begin_with: BeginWith
-) -> None:
+def test_an_edit_the_native_watcher_drops_is_found_by_the_look_that_follows(root: Path, begin_with: BeginWith) -> None:
     """Events that get lost in a burst are made good once it is over."""
-    listener = begin_with(Scripted([], hidden="dropped.py").open)
+    listener = begin_with(Scripted(hidden="dropped.py").open)
     save(root / "greeter" / "dropped.py", "A = 1\n")
     save(root / "greeter" / "main.py", "A = 1\n")
     assert listener.hears(root / "greeter" / "main.py", root / "greeter" / "dropped.py")
+
+
+def test_an_edit_in_the_last_moment_of_a_wait_is_found(root: Path, begin_with: BeginWith) -> None:
+    """The native watcher empties its list when its time is out, even if something just came in."""
+    dropped = root / "greeter" / "dropped.py"
+
+    def edit_once() -> None:
+        if not dropped.exists():
+            save(dropped, "A = 1\n")
+
+    listener = begin_with(Scripted(hidden="dropped.py", in_time_out=edit_once).open)
+    (root / "new").mkdir()  # looked at on the spot, so that no other look is pending
+    assert listener.hears(root / "new", dropped)
+
+
+def test_a_file_written_while_the_watch_is_armed_anew_is_seen(root: Path, begin_with: BeginWith) -> None:
+    """Between two native watchers nobody listens, and nothing is lost."""
+    script = Scripted()
+
+    def write_between(directories: Sequence[str]) -> Notifier:
+        if script.opened:
+            (root / "new" / "main.py").write_text("A = 1\n", encoding="utf-8")
+        return script.open(directories)
+
+    listener = begin_with(write_between)
+    (root / "new").mkdir()
+    assert listener.hears(root / "new" / "main.py")
 
 
 FEW_WATCHES = """
@@ -271,15 +346,7 @@ def test_a_real_watch_limit_is_noticed(root: Path) -> None:
     lower = [unshare, "--user", "--map-root-user", "sh", "-c"]
     if not unshare or subprocess.run([*lower, f"echo 5 > {limit}"], stderr=DEVNULL, check=False).returncode:
         pytest.skip("no user namespace to lower the limit in")
-    ended = subprocess.run(
-        [*lower, f'echo 5 > {limit} && exec "$@"', "sh", sys.executable, "-c", FEW_WATCHES, os.fspath(root)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    told, chosen = ended.stdout.splitlines()
-    assert ended.stderr == ""
-    assert told.startswith("watching by polling every 1 s: inotify watch limit reached")
+    told = run_script(FEW_WATCHES, root, before=[*lower, f'echo 5 > {limit} && exec "$@"', "sh"])
+    notice, chosen = told.splitlines()
+    assert notice.startswith("watching by polling every 1 s: inotify watch limit reached")
     assert chosen.startswith("polling inotify watch limit reached")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,21 +10,9 @@ from typing import Any
 import pytest
 
 from pytest_hotplug.watcher import watch
-from tests.watcher.listening import Listener, save, wait_until
+from tests.watcher.listening import Listener, run_script, save
 
 BACKENDS = pytest.mark.parametrize("options", [{}, {"poll_interval": 0.02}], ids=["events", "polling"])
-
-needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc to look into")
-
-
-def _inotify_instances() -> int:
-    found = 0
-    for descriptor in os.listdir("/proc/self/fd"):
-        try:
-            found += "inotify" in os.readlink(f"/proc/self/fd/{descriptor}")
-        except FileNotFoundError:  # the descriptor of the listing itself
-            continue
-    return found
 
 
 @BACKENDS
@@ -41,15 +27,36 @@ def test_after_stop_no_thread_is_left(root: Path, options: dict[str, Any]) -> No
     assert set(threading.enumerate()) == before
 
 
-@needs_proc
+ON_AND_OFF = """
+import os, sys
+from pathlib import Path
+from pytest_hotplug.watcher import watch
+from tests.watcher.listening import Listener, wait_until
+
+def links(directory):
+    for name in os.listdir(directory):
+        try:
+            yield os.readlink(os.path.join(directory, name))
+        except FileNotFoundError:  # the descriptor of the listing itself
+            continue
+
+def inotify_instances():
+    return sum("inotify" in target for target in links("/proc/self/fd"))
+
+kept = []  # so that nothing is released only because it was forgotten
+for _ in range(5):
+    with watch([Path(sys.argv[1])], Listener()) as watching:
+        kept.append(watching)
+        assert inotify_instances() >= 1
+assert wait_until(lambda: inotify_instances() == 0)
+assert wait_until(lambda: len(os.listdir("/proc/self/task")) == 1)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc to look into")
 def test_after_stop_no_native_thread_and_no_descriptor_is_left(root: Path) -> None:
     """A worker that switches watching off and on for years does not fill up."""
-    threads, instances = len(os.listdir("/proc/self/task")), _inotify_instances()
-    for _ in range(5):
-        with watch([root], Listener()):
-            assert _inotify_instances() == instances + 1
-    assert wait_until(lambda: _inotify_instances() == instances)
-    assert wait_until(lambda: len(os.listdir("/proc/self/task")) <= threads)
+    run_script(ON_AND_OFF, root)
 
 
 @BACKENDS
@@ -96,20 +103,9 @@ if {hangs}:
     [({}, False), ({}, True), ({"poll_interval": 0.02}, False)],
     ids=["events", "receiver hangs", "polling"],
 )
-def test_a_forgotten_watch_does_not_keep_the_interpreter(
-    root: Path, options: dict[str, Any], hangs: bool
-) -> None:
+def test_a_forgotten_watch_does_not_keep_the_interpreter(root: Path, options: dict[str, Any], hangs: bool) -> None:
     """My script ends without stopping its watch: it leaves at once, with no noise on its way out."""
-    script = FORGOTTEN.format(hangs=hangs, options=options)
-    ended = subprocess.run(
-        [sys.executable, "-c", script, os.fspath(root)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert (ended.returncode, ended.stderr) == (0, "")
+    run_script(FORGOTTEN.format(hangs=hangs, options=options), root)
 
 
 FORKED = """
@@ -137,12 +133,4 @@ watching.stop()
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child_neither_watches_nor_disturbs(root: Path) -> None:
     """A worker that forks keeps watching, its child stops and leaves as if there were no watch."""
-    ended = subprocess.run(
-        [sys.executable, "-c", FORKED, os.fspath(root)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert (ended.returncode, ended.stderr) == (0, "")
+    run_script(FORKED, root)

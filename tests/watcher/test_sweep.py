@@ -126,9 +126,7 @@ def test_a_digest_is_that_of_the_content(tmp_path: Path) -> None:
     assert digest_file(os.fspath(tmp_path / "absent")) is None
 
 
-def test_a_system_that_refuses_md5_is_served_by_another_digest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_system_that_refuses_md5_is_served_by_another_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under strict cryptographic policies watching works as anywhere."""
 
     def refuse(*_: object, **__: object) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import tempfile
 
 import pytest
+
+from tests.watcher.listening import run_script
 
 LOCKED = """
 import os, sys
@@ -59,13 +59,5 @@ def test_an_unreadable_directory_ends_nothing_and_is_seen_once_it_opens(kind: st
     the root is replaced, and yet it is found."""
     # Not in tmp_path: the directories above it are closed to the user that the test becomes.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as base:
-        ended = subprocess.run(
-            [sys.executable, "-c", LOCKED, base, kind],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-    assert ended.stderr == ""
-    assert ended.stdout.split() == ["polling" if kind == "polling" else "events", "0"]
+        told = run_script(LOCKED, base, kind)
+    assert told.split() == ["polling" if kind == "polling" else "events", "0"]

@@ -1,0 +1,225 @@
+"""The fixtures as a plugin author meets them: in a project of their own, in a fresh pytest."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+MANIFEST = {"version": "1.0"}
+MAIN = "from text import hello\n\n\ndef run(name='you', host=None):\n    return hello(name), host\n"
+TEXT = "def hello(name):\n    if name == 'nobody':\n        return 'silence'\n    return 'hello ' + name\n"
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester) -> pytest.Pytester:
+    """Make a project with the plugins `greet` and `off` (disabled)."""
+    pytester.makepyprojecttoml('[tool.hotplug]\nplugin_dirs = ["plugins"]\n')
+    for name, manifest in (("greet", MANIFEST), ("off", {"enabled": False})):
+        plugin = pytester.path / "plugins" / name
+        plugin.mkdir(parents=True)
+        (plugin / "main.py").write_text(MAIN)
+        (plugin / "text.py").write_text(TEXT)
+        (plugin / "plugin.json").write_text(json.dumps(manifest))
+    return pytester
+
+
+def write_test(project: pytest.Pytester, text: str, name: str = "test_greet.py") -> None:
+    """Put a test beside the plugin."""
+    (project.path / "plugins" / "greet" / name).write_text(text)
+
+
+def test_a_plugin_is_found_by_where_the_test_lies(project: pytest.Pytester) -> None:
+    """`hotplug.load()` without a name is the plugin of the test file; no conftest.py is needed."""
+    write_test(project, "def test_it(hotplug):\n    assert hotplug.load().execute() == ('hello you', None)\n")
+    project.runpytest_subprocess("-q").assert_outcomes(passed=1)
+
+
+def test_the_marker_preloads(project: pytest.Pytester) -> None:
+    """A marked test has its plugins loaded before it starts, with or without the fixture among its arguments."""
+    write_test(
+        project,
+        """
+import sys
+import pytest
+
+@pytest.mark.hotplug("greet")
+def test_with(hotplug):
+    assert [e.plugin for e in hotplug.events] == ["greet"]
+
+@pytest.mark.hotplug("greet")
+def test_without():
+    assert sys.modules["plugins.greet.main"].run() == ("hello you", None)
+
+def test_afterwards():
+    assert "plugins.greet.main" not in sys.modules
+""",
+    )
+    project.runpytest_subprocess("--strict-markers", "-p", "no:randomly").assert_outcomes(passed=3)
+
+
+def test_each_enabled_plugin_gets_a_test(project: pytest.Pytester) -> None:
+    """`hotplug_each` runs once per enabled plugin; ids are names."""
+    (project.path / "test_all.py").write_text("def test_loads(hotplug_each):\n    assert hotplug_each.info['loaded']\n")
+    result = project.runpytest_subprocess("-v", "test_all.py")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*test_all.py::test_loads?greet? PASSED*"])
+
+
+def test_a_fake_host_reaches_plugins(project: pytest.Pytester) -> None:
+    """Override `hotplug_host` in conftest.py, and entries that ask for a host get it."""
+    project.makeconftest("import pytest\n@pytest.fixture\ndef hotplug_host():\n    return 'fake host'\n")
+    write_test(
+        project,
+        """
+def test_in_the_sandbox(hotplug):
+    assert hotplug.load().execute()[1] == "fake host"
+
+def test_over_the_real_directories(hotplug_manager):
+    assert hotplug_manager.execute("greet")[1] == "fake host"
+""",
+    )
+    project.runpytest_subprocess().assert_outcomes(passed=2)
+
+
+def test_the_real_manager_sees_the_real_directories(project: pytest.Pytester) -> None:
+    """`hotplug_manager` loads the plugins where they lie and leaves nothing there."""
+    write_test(
+        project,
+        """
+def test_it(hotplug_manager, request):
+    assert hotplug_manager.discover() == ["greet", "off"]
+    assert hotplug_manager.execute("greet", name="Ada")[0] == "hello Ada"
+    assert hotplug_manager.get_plugin_hot_info("greet")["path"] == str(request.path.parent)
+""",
+    )
+    project.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+    assert not list((project.path / "plugins" / "greet").rglob("main*.pyc"))
+
+
+@pytest.mark.parametrize(
+    "statement", ["from .main import run", "from plugins.greet.main import run", "from main import run"]
+)
+def test_a_direct_import_is_served_by_the_same_finder(project: pytest.Pytester, statement: str) -> None:
+    """Existing tests that import their plugin keep working: relative, public, flat."""
+    write_test(
+        project,
+        f"{statement}\nimport sys\n"
+        "def test_it():\n    assert run() == ('hello you', None)\n"
+        "    assert run.__module__ == 'plugins.greet.main'\n    assert 'text' not in sys.modules\n",
+    )
+    project.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+def test_two_copies_side_by_side_are_noted(project: pytest.Pytester) -> None:
+    """A test module that imports the plugin directly and loads it through the fixture is told so, once."""
+    write_test(
+        project,
+        "from .main import run\n"
+        "def test_one(hotplug):\n    assert hotplug.load().execute() == run()\n"
+        "def test_two(hotplug):\n    assert hotplug.load().execute() == run()\n",
+    )
+    result = project.runpytest_subprocess()
+    result.assert_outcomes(passed=2)
+    assert result.stdout.str().count("[plugin-imported-twice]") == 1
+
+
+def test_collection_runs_no_plugin_code(project: pytest.Pytester) -> None:
+    """A plugin that would explode on import is collected in peace, its __init__.py too."""
+    plugin = project.path / "plugins" / "greet"
+    (plugin / "__init__.py").write_text("raise RuntimeError('executed')\n")
+    write_test(project, "def test_it():\n    pass\n")
+    project.runpytest_subprocess("--collect-only").assert_outcomes()
+    project.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+def test_the_sandbox_works_under_xdist(project: pytest.Pytester) -> None:
+    """Two workers, the same plugin, edits in both."""
+    for number in range(4):
+        write_test(
+            project,
+            "def test_it(hotplug):\n    p = hotplug.load()\n    p.execute()\n"
+            f"    p.edit('text.py', chr(39) + 'hello ', chr(39) + 'hello{number} ')\n    assert p.execute()[0] == 'hello{number} you'\n",
+            f"test_{number}.py",
+        )
+    project.runpytest_subprocess("-n2").assert_outcomes(passed=4)
+
+
+@pytest.mark.parametrize("arguments", [("--cov=plugins",), ("--cov=plugins", "--cov-branch"), ("--cov=plugins", "-n2")])
+def test_coverage_names_the_originals(project: pytest.Pytester, arguments: tuple[str, ...]) -> None:
+    """Lines that run in the sandbox's unchanged copy count for the real file; edited copies don't."""
+    write_test(
+        project,
+        "def test_it(hotplug):\n    p = hotplug.load()\n    p.execute()\n"
+        "    p.edit('main.py', 'return', 'unused = 1\\n    return')\n    p.execute()\n",
+    )
+    result = project.runpytest_subprocess(*arguments, "--cov-report=json:coverage.json")
+    result.assert_outcomes(passed=1)
+    files = json.loads((project.path / "coverage.json").read_text())["files"]
+    assert files["plugins/greet/main.py"]["missing_lines"] == []
+    assert files["plugins/greet/text.py"]["missing_lines"] == [3]
+    assert not [name for name in files if "pytest-of" in name]
+
+
+def test_a_traceback_shows_the_real_plugin(project: pytest.Pytester) -> None:
+    """A failure inside an unchanged copy points at the file that the author edits."""
+    write_test(project, "def test_it(hotplug):\n    hotplug.load().execute(name=3)\n")
+    result = project.runpytest_subprocess()
+    result.assert_outcomes(failed=1)
+    assert re.search(r"^plugins/greet/text\.py:4: TypeError", result.stdout.str(), re.MULTILINE)
+
+
+def test_a_breakpoint_by_path_stops_in_the_sandbox(project: pytest.Pytester) -> None:
+    """A debugger that breaks at the real file's line stops there."""
+    write_test(
+        project,
+        """
+import bdb, sys
+
+class Debugger(bdb.Bdb):
+    def __init__(self):
+        super().__init__()
+        self.stopped = []
+    def user_line(self, frame):
+        if self.break_here(frame):
+            self.stopped.append((frame.f_code.co_filename, frame.f_lineno))
+        self.set_continue()
+
+def test_it(hotplug, request):
+    greet = hotplug.load()
+    file = str(request.path.parent / "text.py")
+    debugger = Debugger()
+    assert debugger.set_break(file, 4) is None
+    debugger.runcall(greet.execute)
+    assert debugger.stopped == [(file, 4)]
+""",
+    )
+    project.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+def test_a_project_without_plugins_is_left_alone(pytester: pytest.Pytester) -> None:
+    """Nothing is registered where no plugin dir exists; `create` works all the same."""
+    pytester.makepyfile(
+        "def test_it(hotplug, pytestconfig):\n"
+        "    assert not pytestconfig.pluginmanager.hasplugin('hotplug-session')\n"
+        "    p = hotplug.create('made', {'main.py': 'def run(): return 1'})\n"
+        "    assert p.execute() == 1\n"
+    )
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+def test_a_bad_setting_is_a_usage_error(project: pytest.Pytester) -> None:
+    """A misspelt setting ends the run with one clear line."""
+    project.makepyprojecttoml("[tool.hotplug]\nplugin_dir = 'plugins'\n")
+    result = project.runpytest_subprocess()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*unknown setting 'plugin_dir'*did you mean 'plugin_dirs'*"])
+
+
+def test_options_do_not_swallow_a_path(project: pytest.Pytester) -> None:
+    """`pytest --hotplug-watch plugins/greet` takes the path as a path (and runs once without a terminal)."""
+    write_test(project, "def test_it():\n    pass\n")
+    result = project.runpytest_subprocess("--hotplug-watch", "plugins/greet")
+    result.assert_outcomes(passed=1)
+    result.stderr.fnmatch_lines(["*there is no terminal*one ordinary run*"])
