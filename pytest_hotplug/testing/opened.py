@@ -19,7 +19,12 @@ __all__ = ["OpenedFiles"]
 _FOREIGN = tuple(
     f"{place}{os.sep}"
     for place in dict.fromkeys(
-        (*(sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib")), "/proc", "/sys", "/dev")
+        (
+            *(sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib")),
+            "/proc",
+            "/sys",
+            "/dev",
+        )
     )
 )
 _ACCESS = os.O_RDONLY | os.O_WRONLY | os.O_RDWR

@@ -82,9 +82,7 @@ def test_the_lowest_versions_are_those_that_are_tested() -> None:
         (specifier,) = requirement.specifier
         assert specifier.operator == ">=", f"{line} has no proven lower bound"
         bounds[requirement.name] = specifier.version
-    pinned = dict(
-        line.split("==") for line in text("requirements/lowest.txt").splitlines() if not line.startswith("#")
-    )
+    pinned = dict(line.split("==") for line in text("requirements/lowest.txt").splitlines() if not line.startswith("#"))
     assert pinned == bounds
     assert "lowest.txt" in tox()["testenv:minimal"]["set_env"]
 

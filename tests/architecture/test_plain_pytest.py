@@ -66,9 +66,7 @@ def test_a_plain_run_imports_nothing_heavy_because_of_us(project: Path, settings
     assert heavy_because_of_us(project, settings) == []
 
 
-def test_collecting_a_plugins_tests_imports_nothing_heavy(
-    project_with_plugin: Path, settings: dict[str, str]
-) -> None:
+def test_collecting_a_plugins_tests_imports_nothing_heavy(project_with_plugin: Path, settings: dict[str, str]) -> None:
     """Nor has one that collects the tests of a plugin."""
     assert heavy_because_of_us(project_with_plugin, settings) == []
 
@@ -89,10 +87,7 @@ def test_the_meter_counts_import_and_hooks(project: Path, settings: dict[str, st
         "@pytest.hookimpl(wrapper=True)\n"
         "def pytest_collection(session):\n    result = yield\n    work()\n    return result\n"
     )
-    assert (
-        run_pytest(project, {**settings, "PYTHONPATH": str(project)}, "pytest_hotplug_slow")["seconds"]
-        > 0.040
-    )
+    assert run_pytest(project, {**settings, "PYTHONPATH": str(project)}, "pytest_hotplug_slow")["seconds"] > 0.040
 
 
 @pytest.mark.skipif(not plugin_is_installed(), reason="the package is on the path but not installed")

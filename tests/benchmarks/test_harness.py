@@ -91,9 +91,7 @@ def test_the_result_is_kept_as_json(tmp_path: Path) -> None:
 
 def test_a_benchmark_allows_bytecode_by_itself() -> None:
     """A machine that forbids .pyc files doesn't make the peers slower than they are for users."""
-    script = (
-        "from benchmarks.harness import allow_bytecode as a; a(); import sys; print(sys.dont_write_bytecode)"
-    )
+    script = "from benchmarks.harness import allow_bytecode as a; a(); import sys; print(sys.dont_write_bytecode)"
     done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=PROJECT,

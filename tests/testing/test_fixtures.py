@@ -56,7 +56,7 @@ def test_afterwards():
     assert "plugins.greet.main" not in sys.modules
 """,
     )
-    project.runpytest_subprocess("--strict-markers", "-p", "no:randomly").assert_outcomes(passed=3)
+    project.runpytest_subprocess("--strict-markers").assert_outcomes(passed=3)
 
 
 def test_each_enabled_plugin_gets_a_test(project: pytest.Pytester) -> None:
@@ -143,10 +143,10 @@ def test_the_sandbox_works_under_xdist(project: pytest.Pytester) -> None:
             f"    p.edit('text.py', chr(39) + 'hello ', chr(39) + 'hello{number} ')\n    assert p.execute()[0] == 'hello{number} you'\n",
             f"test_{number}.py",
         )
-    project.runpytest_subprocess("-n2").assert_outcomes(passed=4)
+    project.runpytest_subprocess("-p", "xdist", "-n2").assert_outcomes(passed=4)
 
 
-@pytest.mark.parametrize("arguments", [("--cov=plugins",), ("--cov=plugins", "--cov-branch"), ("--cov=plugins", "-n2")])
+@pytest.mark.parametrize("arguments", [(), ("--cov-branch",), ("-p", "xdist", "-n2")])
 def test_coverage_names_the_originals(project: pytest.Pytester, arguments: tuple[str, ...]) -> None:
     """Lines that run in the sandbox's unchanged copy count for the real file; edited copies don't."""
     write_test(
@@ -154,7 +154,9 @@ def test_coverage_names_the_originals(project: pytest.Pytester, arguments: tuple
         "def test_it(hotplug):\n    p = hotplug.load()\n    p.execute()\n"
         "    p.edit('main.py', 'return', 'unused = 1\\n    return')\n    p.execute()\n",
     )
-    result = project.runpytest_subprocess(*arguments, "--cov-report=json:coverage.json")
+    result = project.runpytest_subprocess(
+        "-p", "pytest_cov", "--cov=plugins", *arguments, "--cov-report=json:coverage.json"
+    )
     result.assert_outcomes(passed=1)
     files = json.loads((project.path / "coverage.json").read_text())["files"]
     assert files["plugins/greet/main.py"]["missing_lines"] == []

@@ -13,7 +13,7 @@ from subprocess import DEVNULL
 import pytest
 from watchfiles._rust_notify import WatchfilesRustInternalError
 
-from pytest_hotplug.watcher import Batch, Watching, survey, watch, watching
+from pytest_hotplug.watcher import Batch, Watching, schedule, survey, watch, watching
 from pytest_hotplug.watcher.native import Notifier, OpenNotifier, StopEvent, open_notifier
 from pytest_hotplug.watcher.plan import Plan
 from tests.watcher.listening import Listener, run_script, save, wait_until
@@ -188,6 +188,7 @@ def test_a_directory_that_fails_for_a_moment_is_seen_later(
         return os.scandir(path)
 
     monkeypatch.setattr(survey, "os", _Stuttering(scandir))
+    monkeypatch.setattr(schedule, "_AT_LEAST_EVERY", 0.2)
     listener = Listener()
     watches.append(watch([root], listener))
     assert watches[0].backend == "events"

@@ -17,10 +17,18 @@ __all__ = ["main"]
 def main(config: pytest.Config) -> int | None:
     """Watch until the user quits and return the exit code; None for one ordinary run instead."""
     events = config.getoption("hotplug_events") or config.getini("hotplug_events")
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if capture is not None:
+        capture.suspend_global_capture(in_=True)  # pytest has put the null device in place of the terminal
     reason = _why_not(config, bool(events))
     if reason:
         sys.stderr.write(f"hotplug: {reason}; this is one ordinary run. [not-watching]\n")
+        if capture is not None:
+            capture.resume_global_capture()
+            capture.suspend_global_capture()
         return None
+    if capture is not None:
+        capture.stop_global_capturing()
     from pytest_hotplug.testing.watch.loop import watch_tests
 
     return watch_tests(config, events)

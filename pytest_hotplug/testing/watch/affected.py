@@ -103,18 +103,17 @@ class Map:
                 found.append(Selected(nodeid, loaded))
             elif path in uses.files:
                 found.append(Selected(nodeid, opened))
-            elif path.parent in uses.files and not path.exists():
+            elif not path.exists() and path.parent in uses.files:
                 found.append(Selected(nodeid, f"listed {path.parent.name}/"))
         return found or self._listed(path)
 
     def _listed(self, path: Path) -> list[Selected]:
-        """Return tests that listed a directory in which a file appeared, or the directory above a new one."""
-        above = set(path.parents)
+        """Return tests that listed a directory in which the file, or the new directory that holds it, appeared."""
+        shown = _shown_in(path)
         return [
-            Selected(nodeid, "listed its directory")
+            Selected(nodeid, f"listed {directory.name}/")
             for nodeid, uses in self.tests.items()
-            if any(d in above for d in (uses | self.collected.get(self.file_of(nodeid), Uses())).files & above)
-            and not any(path in u.files for u in (uses,))
+            for directory in shown & (uses | self.collected.get(self.file_of(nodeid), Uses())).files
         ]
 
     def _of_test_file(self, path: Path, shown: str) -> list[Selected]:
@@ -142,3 +141,14 @@ class Map:
 
 def _in_tests(path: Path, plugin: Path) -> bool:
     return any(is_test(part) for part in path.relative_to(plugin).parts)
+
+
+def _shown_in(path: Path) -> set[Path]:
+    """Return the directories whose listing a new or vanished file changes: its own, and above one that is new too."""
+    shown = {path.parent}
+    for directory in path.parents:
+        if directory.is_dir() and any(entry != path for entry in directory.iterdir()):
+            break
+        shown.add(directory.parent)
+        path = directory
+    return shown
