@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_hotplug.reloader.discovery import Found, find_plugins, is_plugin_name
+from pytest_hotplug.reloader.discovery import Found, find_plugins
 from pytest_hotplug.reloader.errors import InvalidPluginName, PluginFault, UnknownPlugin
 from pytest_hotplug.reloader.fingerprint import settle
 from pytest_hotplug.reloader.loader import manifest_of
 from pytest_hotplug.reloader.manifest import Manifest
+from pytest_hotplug.reloader.names import is_plugin_name
 from pytest_hotplug.reloader.settings import Project, layouts, read_settings
 
 __all__ = ["PluginOnDisk", "find_on_disk", "plugins_on_disk"]

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from pytest_hotplug.cli.output import directory_option, emit_json, json_option
-from pytest_hotplug.reloader.discovery import is_plugin_name
 from pytest_hotplug.reloader.errors import InvalidPluginName, UsageError
+from pytest_hotplug.reloader.names import is_plugin_name
 from pytest_hotplug.reloader.settings import layouts, read_settings
 
 __all__ = ["init"]

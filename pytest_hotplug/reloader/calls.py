@@ -43,7 +43,10 @@ class Calls:
         return entry.function, (), arguments
 
     def function(self, generation: Generation, name: str) -> Callable[..., Any]:
-        """Return a function by `name` in the entry module, or by `module.name`; raises UsageError `[unknown-function]`."""
+        """Return a function by `name` in the entry module, or by `module.name`.
+
+        Raises UsageError `[unknown-function]`.
+        """
         namespace = generation.namespace
         module, _, attribute = name.replace(":", ".").rpartition(".")
         if not module:

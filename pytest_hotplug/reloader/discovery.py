@@ -6,9 +6,7 @@ A name is never joined to a path: it is looked up in what the listing found.
 from __future__ import annotations
 
 import fnmatch
-import keyword
 import os
-import re
 import sys
 import sysconfig
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,12 +15,10 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from pytest_hotplug.reloader.errors import UsageError
+from pytest_hotplug.reloader.names import is_plugin_name
 from pytest_hotplug.reloader.settings import Layout
 
-__all__ = ["Found", "find_plugins", "is_plugin_name"]
-
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_DEVICES = {"con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10))}
+__all__ = ["Found", "find_plugins"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +32,6 @@ class Found:
     @property
     def public(self) -> str:
         return self.layout.public_name(self.name)
-
-
-def is_plugin_name(name: object) -> bool:
-    """Tell whether `name` could name a plugin: no device, no keyword, `[a-z][a-z0-9_]{0,63}`."""
-    return (
-        isinstance(name, str)
-        and _NAME.fullmatch(name) is not None
-        and name not in _DEVICES
-        and not keyword.iskeyword(name)
-    )
 
 
 def find_plugins(layouts: Iterable[Layout], exclude: Sequence[str] = ()) -> Mapping[str, Found]:

@@ -22,8 +22,8 @@ from typing import Protocol
 
 from pytest_hotplug.reloader import transaction
 from pytest_hotplug.reloader.errors import PluginDisabled, PluginLoadError
-from pytest_hotplug.reloader.fingerprint import is_test
 from pytest_hotplug.reloader.modules import Namespace
+from pytest_hotplug.reloader.names import is_test
 from pytest_hotplug.reloader.spec import LONGEST_WAIT
 
 __all__ = ["Owner", "claim", "publish", "release", "withdraw"]

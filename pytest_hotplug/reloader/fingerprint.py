@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_hotplug.reloader.errors import Fault, PluginFault
+from pytest_hotplug.reloader.names import is_noise, is_test
 
 __all__ = ["Look", "Snapshot", "Unsettled", "digest_of", "look_at", "settle", "snapshot"]
 
@@ -73,22 +74,6 @@ class Snapshot:
     @property
     def root(self) -> Path:
         return Path(self.look.root)
-
-
-def is_noise(name: str) -> bool:
-    """Tell whether a file or directory of this name never belongs to a plugin's version."""
-    return (
-        name[0] in ".#"
-        or name.endswith(("~", ".swp", ".swx", ".tmp", ".pyc", "___jb_tmp___", "___jb_old___"))
-        or name in ("__pycache__", "4913")
-    )
-
-
-def is_test(name: str) -> bool:
-    """Tell whether a file or directory of this name is part of a plugin's own tests."""
-    return name in ("tests", "conftest.py") or (
-        name.endswith(".py") and (name.startswith("test_") or name.endswith("_test.py"))
-    )
 
 
 def _ignored(relative: str, patterns: Sequence[str]) -> bool:

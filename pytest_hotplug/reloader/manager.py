@@ -16,7 +16,7 @@ from typing import Any
 from pytest_hotplug.reloader import finder
 from pytest_hotplug.reloader.calls import Calls
 from pytest_hotplug.reloader.context import Host, LoopThread
-from pytest_hotplug.reloader.discovery import find_plugins, is_plugin_name
+from pytest_hotplug.reloader.discovery import find_plugins
 from pytest_hotplug.reloader.errors import (
     HotplugError,
     InvalidPluginName,
@@ -31,6 +31,7 @@ from pytest_hotplug.reloader.info import health_of, info_of
 from pytest_hotplug.reloader.leases import Leases
 from pytest_hotplug.reloader.loader import Loader
 from pytest_hotplug.reloader.modules import Namespace
+from pytest_hotplug.reloader.names import is_plugin_name
 from pytest_hotplug.reloader.outcomes import Outcome, Reloaded, Unloaded
 from pytest_hotplug.reloader.registry import Registry, Slot
 from pytest_hotplug.reloader.reload import HotLoader

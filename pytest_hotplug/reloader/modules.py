@@ -25,7 +25,8 @@ from typing import Any, Protocol
 
 from pytest_hotplug.reloader import transaction
 from pytest_hotplug.reloader.code import compile_source
-from pytest_hotplug.reloader.fingerprint import Snapshot, is_test
+from pytest_hotplug.reloader.fingerprint import Snapshot
+from pytest_hotplug.reloader.names import is_test
 from pytest_hotplug.reloader.resources import SnapshotLoader
 from pytest_hotplug.reloader.spec import OwnSpec
 

@@ -7,7 +7,6 @@ Precedence: keywords (the command line) > `HOTPLUG_*` environment > `hotplug.tom
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +15,9 @@ from typing import Any, Literal, get_type_hints
 import msgspec
 
 from pytest_hotplug.reloader.errors import UsageError, did_you_mean
+from pytest_hotplug.reloader.project import default_package, find_project, plugin_dir_path, settings_table
 
-__all__ = ["Layout", "Project", "Settings", "find_project", "layouts", "read_settings"]
+__all__ = ["Layout", "Project", "Settings", "layouts", "read_settings"]
 
 OnChange = Literal["first-waits", "all-wait", "serve-current"]
 
@@ -116,19 +116,6 @@ class Project:
     origins: Mapping[str, str]
 
 
-def find_project(start: Path) -> tuple[Path, Path | None]:
-    """Return (directory, settings file) of the nearest ancestor of `start` that has one, else (start, None)."""
-    start = start.absolute()
-    for directory in (start, *start.parents):
-        own = directory / "hotplug.toml"
-        if own.is_file():
-            return directory, own
-        shared = directory / "pyproject.toml"
-        if shared.is_file() and _table(shared) is not None:
-            return directory, shared
-    return start, None
-
-
 def read_settings(
     start: Path | None = None,
     overrides: Mapping[str, Any] | None = None,
@@ -142,7 +129,7 @@ def read_settings(
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for origin, found in (
-        (str(file), (_table(file) or {}) if file else {}),
+        (str(file), (settings_table(file) or {}) if file else {}),
         ("environment", _from_environment(os.environ if environ is None else environ)),
         ("command line", {k: v for k, v in (overrides or {}).items() if v is not None}),
     ):
@@ -185,11 +172,11 @@ def _layout(table: _Dir, settings: Settings, root: Path) -> Layout:
         own = getattr(table, name)
         return getattr(settings, name) if own is None else own
 
-    path = Path(os.path.abspath(root / Path(table.path).expanduser()))
+    path = plugin_dir_path(table.path, root)
     manifest = chosen("manifest")
     package = chosen("package")
     if package is None:
-        package = path.name if table.path not in (".", "./") and path.name.isidentifier() else ""
+        package = default_package(table.path, path)
     if package and not all(part.isidentifier() for part in package.split(".")):
         raise UsageError(f"setting 'package': {package!r} is no importable name", "bad-setting")
     return Layout(
@@ -201,18 +188,6 @@ def _layout(table: _Dir, settings: Settings, root: Path) -> Layout:
         on_unload=chosen("on_unload"),
         manifest_keys=dict(chosen("manifest_keys")),
     )
-
-
-def _table(file: Path) -> dict[str, Any] | None:
-    """Return the hotplug table of a settings file, or None when it has none."""
-    try:
-        data = tomllib.loads(file.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: {error}", "bad-setting") from None
-    if file.name == "hotplug.toml":
-        return data.get("tool", {}).get("hotplug", data) if "tool" in data else data
-    table = data.get("tool", {}).get("hotplug")
-    return table if isinstance(table, dict) else None
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:

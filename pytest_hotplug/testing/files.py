@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from pytest_hotplug.reloader.fingerprint import is_noise, is_test
+from pytest_hotplug.reloader.names import is_noise, is_test
 
 __all__ = ["copy_plugin", "read_tree", "replace_text", "write_atomic", "write_tree"]
 

@@ -25,7 +25,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pytest_hotplug.reloader.finder import PluginFinder
 from pytest_hotplug.testing.places import Place, Places
 
 __all__ = ["ImportsOfOneModule", "PluginTestModules"]
@@ -230,8 +229,6 @@ def _ask_finders(name: str, path: Path) -> ModuleSpec | None:
     """Ask sys.meta_path, where pytest's assertion rewriting stands, for a module in this very file."""
     directory = path.parent.parent if path.name == "__init__.py" else path.parent
     for finder in sys.meta_path:
-        if isinstance(finder, PluginFinder):
-            continue  # to answer, it would load the plugin
         spec = finder.find_spec(name, [str(directory)])
         if spec is not None and spec.origin is not None and Path(spec.origin) == path:
             return spec

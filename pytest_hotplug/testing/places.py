@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_hotplug.reloader.discovery import is_plugin_name
-from pytest_hotplug.reloader.fingerprint import is_test
+from pytest_hotplug.reloader.names import is_plugin_name, is_test
 
 __all__ = ["Place", "Places", "PluginRoot", "holds_plugin", "public_name"]
 

@@ -93,7 +93,7 @@ def _may_hold_plugins(config: pytest.Config) -> bool:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Prepare the session before the first conftest: a plugin's own may be among them."""
     early_config.addinivalue_line(
         "markers", "hotplug(*names): load these plugins into the test's hotplug sandbox before it starts"
@@ -102,7 +102,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
     if _may_hold_plugins(early_config):
         from pytest_hotplug.testing.session import start_session
 
-        early_config.stash[SESSION] = start_session(early_config, args)
+        early_config.stash[SESSION] = start_session(early_config)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -21,10 +21,11 @@ from typing import Any
 import msgspec
 
 from pytest_hotplug.default import PluginManager
-from pytest_hotplug.reloader.discovery import Found, is_plugin_name
+from pytest_hotplug.reloader.discovery import Found
 from pytest_hotplug.reloader.errors import InvalidPluginName, UnknownPlugin, UsageError
 from pytest_hotplug.reloader.events import Event
 from pytest_hotplug.reloader.generation import Generation
+from pytest_hotplug.reloader.names import is_plugin_name
 from pytest_hotplug.reloader.outcomes import Outcome
 from pytest_hotplug.reloader.settings import Layout
 from pytest_hotplug.testing.files import copy_plugin, read_tree, replace_text, write_atomic, write_tree

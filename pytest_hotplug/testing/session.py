@@ -1,40 +1,42 @@
 """One pytest session in a project that has plugins.
 
-Lets tests import plugins directly (relative, public or flat names) through the reloader's finder,
-keeps collection from executing plugin code, and prints what people should know at the end.
-Registered only when a plugin dir exists.
+Keeps collection from executing plugin code, lets tests import plugins directly (relative, public or
+flat names) through the reloader's finder, and prints what people should know at the end. Registered
+only when a plugin dir exists; everything that costs is made when it is first used.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pytest
 
-from pytest_hotplug.default import PluginManager
 from pytest_hotplug.reloader.errors import UsageError
-from pytest_hotplug.testing.collection import CollectsPluginTests, PluginRoot
-from pytest_hotplug.testing.project import TestProject, find_test_project
+from pytest_hotplug.testing.collection import CollectsPluginTests
+from pytest_hotplug.testing.late_imports import LateImports
+from pytest_hotplug.testing.roots import plugin_roots
 
 if TYPE_CHECKING:
+    from pytest_hotplug.reloader.manager import PluginManager
+    from pytest_hotplug.testing.places import PluginRoot
+    from pytest_hotplug.testing.project import TestProject
     from pytest_hotplug.testing.sandbox import Hotplug
 
 __all__ = ["HotplugSession", "start_session"]
 
 
-def start_session(config: pytest.Config, args: list[str]) -> HotplugSession | None:
+def start_session(config: pytest.Config) -> HotplugSession | None:
     """Register what a project with plugins needs; None when there is no plugin dir."""
     try:
-        project = find_test_project(config)
+        roots = plugin_roots(config)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
-    if project is None:
+    if not roots:
         return None
-    session = HotplugSession(project)
+    session = HotplugSession(config, roots)
     config.pluginmanager.register(session, "hotplug-session")
-    roots = [PluginRoot(layout.path, layout.package) for layout in project.layouts]
     config.pluginmanager.register(CollectsPluginTests(roots), "hotplug-collection")
     return session
 
@@ -42,13 +44,35 @@ def start_session(config: pytest.Config, args: list[str]) -> HotplugSession | No
 class HotplugSession:
     """The project, and the manager that answers direct imports of plugins by tests."""
 
-    def __init__(self, project: TestProject) -> None:
-        self.project = project
-        settings = msgspec.structs.replace(project.settings, debounce=0.0)
-        # Imports must not start anybody's bot: modules are loaded, no on_load is called.
-        self.imports = PluginManager.from_settings(settings, project.root, project.layouts, starts=False)
+    def __init__(self, config: pytest.Config, roots: list[PluginRoot]) -> None:
+        self._config = config
         self._notes: dict[str, None] = {}
-        self.imports.discover()
+        self._late = LateImports(roots, lambda: self.imports)
+        self._late.install()
+
+    @cached_property
+    def project(self) -> TestProject:
+        """The whole settings; raises pytest.UsageError when they are bad."""
+        from pytest_hotplug.testing.project import find_test_project
+
+        try:
+            project = find_test_project(self._config)
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from None
+        assert project is not None, "the session exists because a plugin dir does"
+        return project
+
+    @cached_property
+    def imports(self) -> PluginManager:
+        """The manager behind direct imports. It must not start anybody's bot: no on_load is called."""
+        import msgspec
+
+        from pytest_hotplug.default import PluginManager
+
+        settings = msgspec.structs.replace(self.project.settings, debounce=0.0)
+        manager = PluginManager.from_settings(settings, self.project.root, self.project.layouts, starts=False)
+        manager.discover()
+        return manager
 
     def enabled_plugins(self) -> list[str]:
         """Return the names of plugins whose manifest doesn't disable them."""
@@ -57,7 +81,7 @@ class HotplugSession:
     def note_doubles(self, item: pytest.Item, hotplug: Hotplug) -> None:
         """Note when a test module holds objects of a plugin that the test also loaded in its sandbox."""
         module = getattr(item, "module", None)
-        if not isinstance(module, ModuleType):
+        if not isinstance(module, ModuleType) or "imports" not in vars(self):
             return
         for name in hotplug._plugins:
             serving = self.imports._registry.serving.get(name)
@@ -76,7 +100,9 @@ class HotplugSession:
             terminalreporter.write_line(f"hotplug: {line}")
 
     def pytest_unconfigure(self) -> None:
-        self.imports.close()
+        self._late.remove()
+        if "imports" in vars(self):
+            self.imports.close()
 
 
 def _homes(module: ModuleType) -> set[str]:
@@ -90,6 +116,8 @@ def _homes(module: ModuleType) -> set[str]:
 
 
 def _enabled(path: Any, manifests: tuple[str, ...]) -> bool:
+    import msgspec
+
     for name in manifests:
         if (path / name).is_file():
             try:

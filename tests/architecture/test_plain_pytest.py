@@ -77,6 +77,14 @@ def test_a_plain_run_pays_less_than_10_ms(project: Path, settings: dict[str, str
     assert 0 < min(seconds) < BUDGET
 
 
+def test_a_plain_run_beside_plugins_pays_less_than_10_ms(
+    project_with_plugin: Path, settings: dict[str, str]
+) -> None:
+    """A project that has plugins, and tests inside them, pays no more as long as no test uses one."""
+    seconds = [run_pytest(project_with_plugin, settings, PYTEST_PLUGIN)["seconds"] for _ in range(ROUNDS)]
+    assert 0 < min(seconds) < BUDGET
+
+
 def test_the_meter_counts_import_and_hooks(project: Path, settings: dict[str, str]) -> None:
     """The proof above can fail: a plugin that works 15 ms at import and 15 in each of two hooks costs 45."""
     (project / "pytest_hotplug_slow.py").write_text(

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from pytest_hotplug.reloader.fingerprint import is_test
+from pytest_hotplug.reloader.names import is_test
 from pytest_hotplug.testing.collection import CollectsPluginTests, PluginRoot
 
 MODULE = "tests.testing.plugin_test_project"
@@ -52,11 +52,15 @@ class Run:
 
 @dataclass(frozen=True)
 class Call:
-    """One way of calling pytest: its arguments, the directory it is called in, code that runs before."""
+    """One way of calling pytest: its arguments, the directory it is called in, code that runs before.
+
+    With `product` the real pytest plugin is there, and the real finder, and the stage only looks on.
+    """
 
     args: Sequence[str] = ()
     cwd: str = "."
     before: str = ""
+    product: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,7 @@ class Project:
             "STAGE_PLUGINS": str(self.path / "plugins"),
             "STAGE_PACKAGE": self.package,
             "STAGE_BEFORE": call.before,
+            "STAGE_PRODUCT": "yes" if call.product else "",
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         }
 
@@ -182,6 +187,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Stand where the product's pytest plugin stands."""
     plugins, package = Path(os.environ["STAGE_PLUGINS"]), os.environ["STAGE_PACKAGE"]
     exec(os.environ["STAGE_BEFORE"], {})
+    if os.environ["STAGE_PRODUCT"]:
+        return
     sys.meta_path.insert(0, PublicNames(plugins, package))
     early_config.pluginmanager.register(CollectsPluginTests([PluginRoot(plugins, package)]))
 
@@ -208,7 +215,8 @@ def _call(call: Mapping[str, Any]) -> int:
     out = os.open(Path(os.environ["STAGE"], "out.txt"), os.O_WRONLY | os.O_CREAT)
     os.dup2(out, 1)
     os.dup2(out, 2)
-    code = pytest.main(["-p", MODULE, "-p", "no:cacheprovider", *call["args"]])
+    product = ["-p", "pytest_hotplug.testing.pytest_plugin"] if os.environ["STAGE_PRODUCT"] else []
+    code = pytest.main(["-p", MODULE, *product, "-p", "no:cacheprovider", *call["args"]])
     sys.stdout.flush()
     return int(code)
 

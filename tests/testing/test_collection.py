@@ -157,12 +157,14 @@ def test_collecting_executes_no_plugin_however_pytest_is_called(tmp_path: Path, 
 def test_tests_reach_their_own_plugin_in_every_mode(tmp_path: Path, packages: bool) -> None:
     """My tests import their plugin relatively, by its full name or flat, and each plugin gets its own."""
     project = _project(tmp_path, packages)
-    for mode, run in zip(MODES, project.run_each([Call((f"--import-mode={m}",)) for m in MODES]), strict=True):
-        assert run.failures == {}, mode
-        assert run.ids == _ids(*PLUGINS), mode
-        assert run.saw["ran_by_collection"] == [], mode
-        assert run.saw["added_to_path"] == [], mode
+    project.write({"hotplug.toml": ""})
+    calls = [Call((f"--import-mode={mode}",), product=True) for mode in MODES]
+    for call, run in zip(calls, project.run_each(calls), strict=True):
+        assert run.failures == {}, call
+        assert run.ids == _ids(*PLUGINS), call
+        assert run.saw["ran_by_collection"] == [], call
         assert set(run.saw["names"]) == {_file(p).removesuffix(".py").replace("/", ".") for p in PLUGINS}
+        assert set(run.saw["added_to_path"]) <= {str(project.path)}, call
 
 
 def test_files_beside_the_tests_are_found_without_the_plugin(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pytest_hotplug.reloader.fingerprint import is_test
+from pytest_hotplug.reloader.names import is_test
 
 __all__ = ["Map", "Selected", "Uses"]
 

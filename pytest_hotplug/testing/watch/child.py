@@ -173,6 +173,6 @@ def _source_of(file: Path) -> Path:
 
 
 def _is_test_below(file: Path, plugin: Path) -> bool:
-    from pytest_hotplug.reloader.fingerprint import is_test
+    from pytest_hotplug.reloader.names import is_test
 
     return any(is_test(part) for part in file.relative_to(plugin).parts)

@@ -32,9 +32,14 @@ class TestRun:
     __test__ = False
 
     def __init__(
-        self, arguments: Sequence[str], directory: Path, chosen: list[str] | None, first: bool, inbox: queue.Queue[Message],
+        self,
+        arguments: Sequence[str],
+        directory: Path,
+        chosen: list[str] | None,
+        first: bool,
+        inbox: queue.Queue[Message],
         out: IO[Any] | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         read, write = os.pipe()
         os.set_inheritable(write, True)
         environment = {
