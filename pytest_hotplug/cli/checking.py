@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pytest_hotplug.cli.ondisk import plugins_on_disk
+from pytest_hotplug.cli.ondisk import nothing_found, plugin_argument, plugins_on_disk
 from pytest_hotplug.cli.output import directory_option, emit_json, json_option
 from pytest_hotplug.cli.preflight import preflight
 
@@ -12,7 +12,7 @@ __all__ = ["check"]
 
 
 @click.command()
-@click.argument("names", nargs=-1)
+@plugin_argument("names", nargs=-1)
 @click.option(
     "--from",
     "source",
@@ -33,13 +33,18 @@ def check(names: tuple[str, ...], source: str | None, as_json: bool) -> int:
     if source and len(names) != 1:
         raise click.UsageError("--from needs the name of exactly one plugin")
     found = [p for p in plugins_on_disk(names) if names or p.manifest.enabled or p.problem]
-    results = [preflight(plugin.found, source) for plugin in found]
-    for result in results:
+    good = True
+    for plugin in found:
+        result = preflight(plugin.found, source, plugin.manifest.load_timeout)
+        good &= result["ok"]
         if as_json:
             emit_json(result)
         else:
             click.echo(result["text"], err=not result["ok"])
-    if not results:
-        click.echo("hotplug: no plugins to check [no-plugins]", err=True)
-        return 5
-    return 0 if all(result["ok"] for result in results) else 1
+    if found:
+        return 0 if good else 1
+    if as_json:
+        emit_json({"error": nothing_found(), "exit_code": 5})
+    else:
+        click.echo(f"hotplug: {nothing_found()}", err=True)
+    return 5

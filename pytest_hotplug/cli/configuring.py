@@ -30,5 +30,5 @@ def config(as_json: bool) -> int:
         emit_json({"root": str(project.root), "file": project.file and str(project.file), "settings": settings})
     else:
         click.echo(f"project: {project.root}")
-        table("", ("setting", "value", "from"), rows)
+        table(("setting", "value", "from"), rows)
     return 0

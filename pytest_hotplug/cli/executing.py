@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Mapping
@@ -11,8 +12,7 @@ import click
 import msgspec
 
 from pytest_hotplug.cli.ondisk import PluginOnDisk, plugins_on_disk
-from pytest_hotplug.cli.output import directory_option, emit_json
-from pytest_hotplug.cli.run import as_text
+from pytest_hotplug.cli.output import as_text, directory_option, emit_json
 from pytest_hotplug.reloader.errors import HotplugError, UsageError, fault_from
 from pytest_hotplug.reloader.manifest import Parameter
 from pytest_hotplug.reloader.settings import read_settings
@@ -32,6 +32,7 @@ def test_plugin(ctx: click.Context, arguments: tuple[str, ...]) -> int:
     """Execute a plugin with any --key value (JSON where it parses) and print the result as JSON.
 
     With --json the result is wrapped in an object; `test-plugin NAME --help` shows the parameters.
+    What the plugin itself prints goes to stderr.
 
     \b
     Examples:
@@ -71,10 +72,11 @@ def _execute(name: str, arguments: dict[str, Any]) -> Any:
     with PluginManager.from_settings(settings, project.root) as manager:
         generation = manager.load(name)
         try:
-            return manager.execute(name, **arguments)
+            with contextlib.redirect_stdout(sys.stderr):
+                return manager.execute(name, **arguments)
         except HotplugError:
             raise
-        except Exception as error:  # noqa: BLE001  # whatever the entry raises is told to its author
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever the entry raises is told to its author
             root, files = generation.namespace.path, generation.snapshot.files
             fault = fault_from(error, plugin=name, root=root, files=files, doing="execution")
             raise _EntryFailed(fault.render(f"{name}: the entry raised.")) from None
@@ -100,7 +102,7 @@ def parse_arguments(given: list[str], declared: Mapping[str, Parameter]) -> dict
         key, has_value, value = word[2:].partition("=")
         if not has_value:
             value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
-        key = key.replace("-", "_")
+        key = key if key in declared else key.replace("-", "_")
         text = key in declared and declared[key].type in ("string", "str")
         found[key] = value if text else _typed(value)
     return found

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+import click
 
 from pytest_hotplug.reloader.discovery import Found, find_plugins
-from pytest_hotplug.reloader.errors import InvalidPluginName, PluginFault, UnknownPlugin
+from pytest_hotplug.reloader.errors import HotplugError, InvalidPluginName, PluginFault, UnknownPlugin
 from pytest_hotplug.reloader.fingerprint import settle
 from pytest_hotplug.reloader.loader import manifest_of
 from pytest_hotplug.reloader.manifest import Manifest
 from pytest_hotplug.reloader.names import is_plugin_name
 from pytest_hotplug.reloader.settings import Project, layouts, read_settings
 
-__all__ = ["PluginOnDisk", "find_on_disk", "plugins_on_disk"]
+__all__ = ["PluginOnDisk", "find_on_disk", "nothing_found", "plugin_argument", "plugins_on_disk"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -82,3 +86,22 @@ def _read(found: Found) -> PluginOnDisk:
         return PluginOnDisk(found, snapshot.digest, manifest_of(found, snapshot))
     except PluginFault as fault:
         return PluginOnDisk(found, snapshot.digest, problem=str(fault))
+
+
+def nothing_found(project: Project | None = None) -> str:
+    """Return what to say when there are no plugins: where we looked, and what to do."""
+    project = project or read_settings()
+    places = ", ".join(str(layout.path) for layout in layouts(project.settings, project.root))
+    return f"no plugins in {places}; 'hotplug init NAME' makes one, 'plugin_dirs' names other places [no-plugins]"
+
+
+def plugin_argument(name: str, **options: Any) -> Callable[[F], F]:
+    """Add an argument that a shell completes with the project's plugins."""
+
+    def nearest(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+        try:
+            return [plugin for plugin in find_on_disk() if plugin.startswith(incomplete)]
+        except HotplugError:  # in the middle of a command line there is nobody to tell
+            return []
+
+    return click.argument(name, shell_complete=nearest, **options)

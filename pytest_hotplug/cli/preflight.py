@@ -18,10 +18,15 @@ from pytest_hotplug.reloader.settings import read_settings
 
 __all__ = ["preflight"]
 
+MARGIN = 10.0  # seconds that the child gets beyond its own time limit, to start and to report
 
-def preflight(found: Found, source: str | None = None) -> dict[str, Any]:
-    """Return `{"plugin", "ok", "version", "digest", "text", "slug"}` for a version (default: the one in place)."""
-    limit = read_settings().settings.load_timeout + 10.0
+
+def preflight(found: Found, source: str | None = None, own_limit: float | None = None) -> dict[str, Any]:
+    """Return `{"plugin", "ok", "version", "digest", "text", "slug"}` for a version (default: the one in place).
+
+    `own_limit` is the manifest's load_timeout in seconds, if it has one.
+    """
+    limit = max(read_settings().settings.load_timeout, own_limit or 0.0) + MARGIN
     order = json.dumps({"plugin": found.name, "source": source and os.path.abspath(source)})
     try:
         done = subprocess.run(
@@ -71,7 +76,8 @@ def _child() -> int:
             "text": str(error),
         }
     except HotplugError as error:
-        result = {"ok": False, "version": None, "digest": None, "slug": "refused", "text": f"{name}: {error}"}
+        slug = str(error).rpartition("[")[2].rstrip("]")
+        result = {"ok": False, "version": None, "digest": None, "slug": slug, "text": str(error)}
     else:
         text = f"{name}: version {generation.version} loads ({generation.digest[:12]})"
         result = {

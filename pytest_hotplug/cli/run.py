@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import os
 import sys
 import traceback
-from typing import Any
 
 import click
+from click.utils import PacifyFlushWrapper
 
+from pytest_hotplug import __version__
 from pytest_hotplug.cli.output import emit_json
-from pytest_hotplug.reloader.errors import HotplugError, PluginLoadError, did_you_mean
+from pytest_hotplug.reloader.errors import HotplugError, ParameterError, UnknownPlugin, UsageError, did_you_mean
 
 __all__ = ["Group", "cli", "run"]
 
@@ -27,6 +28,7 @@ _COMMANDS = {
     "watch": "watching:watch",
 }
 _ALIASES = {"list": "list-plugins-hot", "run": "test-plugin"}
+_WRONGLY_ASKED = (ParameterError, UnknownPlugin, UsageError)
 
 
 class Group(click.Group):
@@ -54,10 +56,11 @@ class Group(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("-C", "directory", type=click.Path(exists=True, file_okay=False), help="Work in this directory.")
-@click.version_option(package_name="pytest-hotplug", prog_name="hotplug")
-def cli(directory: str | None) -> None:
+@click.version_option(__version__, prog_name="hotplug")
+@click.pass_context
+def cli(ctx: click.Context, directory: str | None) -> None:
     """Hot reload of application plugins.
 
     \b
@@ -70,6 +73,8 @@ def cli(directory: str | None) -> None:
     """
     if directory:
         os.chdir(directory)
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 def run(arguments: list[str]) -> int:
@@ -79,25 +84,22 @@ def run(arguments: list[str]) -> int:
         code = cli.main(arguments, prog_name="hotplug", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        return 0
+    except SystemExit as ended:  # click's way to end at a closed pipe, and after completing a word
+        return 0 if isinstance(sys.stdout, PacifyFlushWrapper) else int(ended.code or 0)
+    except click.UsageError as error:
+        return _failed(error.format_message(), 4, as_json)
     except click.ClickException as error:
-        return _failed(
-            error.format_message(),
-            1 if error.exit_code == 1 and not isinstance(error, click.UsageError) else 4,
-            as_json,
-        )
+        return _failed(error.format_message(), 1, as_json)
     except (click.Abort, KeyboardInterrupt):
         return _failed("interrupted", 2, as_json)
-    except PluginLoadError as error:
-        return _failed(str(error), 1, as_json)
     except HotplugError as error:
-        return _failed(str(error), 4, as_json)
+        return _failed(str(error), 4 if isinstance(error, _WRONGLY_ASKED) else 1, as_json)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # noqa: BLE001  # the last resort: exit code 3
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            return _failed(f"the disk is full: {error} [disk-full]", 1, as_json=False)
         traceback.print_exc()
         return _failed(f"internal error: {error!r}; please report it with the lines above [internal]", 3, as_json)
 
@@ -108,8 +110,3 @@ def _failed(message: str, code: int, as_json: bool) -> int:
     else:
         click.echo(f"hotplug: {message}", err=True)
     return code
-
-
-def as_text(value: Any) -> str:
-    """Return a result as JSON; what JSON has no word for is shown by its repr."""
-    return json.dumps(value, indent=2, ensure_ascii=False, default=repr)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import click
 
+from pytest_hotplug.cli.ondisk import find_on_disk
 from pytest_hotplug.cli.output import directory_option, emit_json, json_option
 from pytest_hotplug.reloader.errors import InvalidPluginName, UsageError
 from pytest_hotplug.reloader.names import is_plugin_name
-from pytest_hotplug.reloader.settings import layouts, read_settings
+from pytest_hotplug.reloader.settings import Layout, Project, layouts, read_settings
 
 __all__ = ["init"]
 
@@ -65,12 +66,14 @@ def init(name: str, plugin_dir: str | None, as_json: bool) -> int:
     if not is_plugin_name(name):
         raise InvalidPluginName(name)
     project = read_settings()
-    home = Path(plugin_dir) if plugin_dir else layouts(project.settings, project.root)[0].path
-    target = home / name
-    if target.exists():
-        raise UsageError(f"{target} exists already; choose another name or remove it", "already-exists")
-    home.mkdir(parents=True, exist_ok=True)
-    _make(name, target)
+    layout = _layout(project, plugin_dir)
+    target = layout.path / name
+    others = find_on_disk(project)
+    if target.exists() or name in others:
+        where = os.path.relpath(target if target.exists() else others[name].path)
+        raise UsageError(f"{where} exists already; choose another name or remove it", "already-exists")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _make(name, target, layout)
     shown = os.path.relpath(target)
     if as_json:
         emit_json({"plugin": name, "path": str(target.resolve())})
@@ -82,7 +85,18 @@ def init(name: str, plugin_dir: str | None, as_json: bool) -> int:
     return 0
 
 
-def _make(name: str, target: Path) -> None:
+def _layout(project: Project, plugin_dir: str | None) -> Layout:
+    """Return how plugins are laid out in the directory that the user named, else in the first plugin dir."""
+    known = layouts(project.settings, project.root)
+    if plugin_dir:
+        path = Path(os.path.abspath(plugin_dir))
+        return next((layout for layout in known if layout.path == path), Layout(path, ""))
+    if not known:
+        raise UsageError("no plugin dir is configured; name one with --plugin-dir", "no-plugins")
+    return known[0]
+
+
+def _make(name: str, target: Path, layout: Layout) -> None:
     """Build the directory beside its place, then rename it: no half-made plugin is ever seen."""
     manifest = {
         "name": name,
@@ -93,7 +107,8 @@ def _make(name: str, target: Path) -> None:
     }
     beside = target.with_name(f".{name}.new")
     beside.mkdir()
-    (beside / "plugin.json").write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+    named = {layout.manifest_keys.get(key, key): value for key, value in manifest.items()}
+    (beside / layout.manifest[0]).write_text(json.dumps(named, indent=2) + "\n", "utf-8")
     (beside / "main.py").write_text(MAIN.format(name=name), "utf-8")
     (beside / f"test_{name}.py").write_text(TEST.format(name=name), "utf-8")
     beside.rename(target)

@@ -5,14 +5,21 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from pytest_hotplug.cli.ondisk import nothing_found
 from pytest_hotplug.cli.output import directory_option, emit_json, json_option
 from pytest_hotplug.reloader.errors import HotplugError
 from pytest_hotplug.reloader.outcomes import KeptCurrent, Outcome, Reloaded, Unchanged
-from pytest_hotplug.reloader.settings import read_settings
+from pytest_hotplug.reloader.settings import Settings, read_settings
+from pytest_hotplug.reloader.watching import Batch, Watch, Watching, plugins_touched
+
+if TYPE_CHECKING:
+    from pytest_hotplug.default import PluginManager
 
 __all__ = ["watch"]
 
@@ -40,11 +47,17 @@ def watch(poll: float | None, as_json: bool) -> int:
         with PluginManager.from_settings(project.settings, project.root, starts=False) as manager:
             names = manager.discover()
             if not names:
-                click.echo("hotplug: no plugins to watch [no-plugins]", err=True)
+                if as_json:
+                    emit_json({"error": nothing_found(project), "exit_code": 5})
+                else:
+                    click.echo(f"hotplug: {nothing_found(project)}", err=True)
                 return 5
             for name in names:
                 _tell(_first(manager, name), as_json)
-            manager.start_watching(tell=lambda outcome: _tell(_facts(outcome), as_json))
+            manager.start_watching(
+                _and_load_the_rest(manager, lambda name: _tell(_first(manager, name), as_json)),
+                tell=lambda outcome: _tell(_facts(outcome), as_json),
+            )
             watching = manager.health()["watching"]
             if as_json:
                 emit_json({"event": "watching", **watching, "plugins": len(names)})
@@ -58,7 +71,25 @@ def watch(poll: float | None, as_json: bool) -> int:
     return 0
 
 
-def _first(manager: Any, name: str) -> dict[str, Any]:
+def _and_load_the_rest(manager: PluginManager, load: Callable[[str], None]) -> Watch:
+    """Return the manager's watch, which after each batch also loads what is new or was broken until now."""
+    start = manager.default_watch
+    assert start is not None, "the front door of the package has set it"
+
+    def watch(paths: Sequence[Path], on_batch: Callable[[Batch], None], settings: Settings) -> Watching:
+        def on_any(batch: Batch) -> None:
+            on_batch(batch)
+            places = {name: manager.get_plugin_hot_info(name) for name in manager.discover()}
+            idle = {name: Path(info["path"]) for name, info in places.items() if not info["loaded"]}
+            for name in plugins_touched(batch, idle):
+                load(name)
+
+        return start(paths, on_any, settings)
+
+    return watch
+
+
+def _first(manager: PluginManager, name: str) -> dict[str, Any]:
     try:
         generation = manager.load(name)
     except HotplugError as error:

@@ -52,7 +52,11 @@ class Calls:
         if not module:
             entry = generation.manifest.entry_point.replace(":", ".").rpartition(".")[0]
             module = entry or "__init__"
-        home = namespace.load(namespace.full_name("" if module == "__init__" else module))
+        inside = "" if module == "__init__" else module
+        if not namespace.has(inside):
+            near = did_you_mean(inside, namespace.relative_names())
+            raise UsageError(f"{generation.name} has no module {inside!r}{near}", "unknown-function")
+        home = namespace.load(namespace.full_name(inside))
         function = getattr(home, attribute, None)
         if not callable(function):
             near = did_you_mean(attribute, [n for n in vars(home) if not n.startswith("_")])
@@ -76,7 +80,26 @@ class Calls:
         function, args, kwargs = prepared
         if inspect.iscoroutinefunction(function):
             return await self._leases.call(generation, function, *args, **kwargs)
-        return await asyncio.to_thread(self._leases.call, generation, function, *args, **kwargs)
+        lease = [generation]  # whoever takes it out ends it: the thread, or we when the thread never began
+
+        def work() -> Any:
+            mine = _take_out(lease)
+            return self._leases.call(mine, function, *args, **kwargs) if mine is not None else None
+
+        try:
+            return await asyncio.to_thread(work)
+        finally:
+            left = _take_out(lease)
+            if left is not None:
+                self._leases.give_back(left)
+
+
+def _take_out(lease: list[Generation]) -> Generation | None:
+    """Take the one lease out in one step, None when somebody did."""
+    try:
+        return lease.pop()
+    except IndexError:
+        return None
 
 
 def _inside_running_loop() -> bool:

@@ -55,7 +55,7 @@ class Fault:
 
     `slug` names the entry in docs/messages.md; `own_bytes` tells that only new content can
     help (a syntax error), in contrast to a fault from outside (a permission, a missing package);
-    `needs` are the distributions that are missing.
+    `needs` are the distributions that are missing, `more` the other faults found at the same time.
     """
 
     plugin: str
@@ -67,6 +67,12 @@ class Fault:
     remedy: str = TRY_AGAIN
     own_bytes: bool = True
     needs: tuple[str, ...] = ()
+    more: tuple[Fault, ...] = ()
+
+    @property
+    def all_needs(self) -> tuple[str, ...]:
+        """Return the missing distributions of this fault and of those that came with it."""
+        return (*self.needs, *(name for other in self.more for name in other.needs))
 
     @property
     def place(self) -> str:
@@ -77,17 +83,19 @@ class Fault:
         return f"{shown}:{self.line}" if self.line else shown
 
     def __str__(self) -> str:
-        return f"{self.place}  {visible(self.message)} [{self.slug}]".strip()
+        own = f"{self.place}  {visible(self.message)} [{self.slug}]".strip()
+        return "; ".join((own, *map(str, self.more)))
 
     def render(self, headline: str) -> str:
         """Return the whole message: headline, place, offending line, remedy and slug."""
-        lines = [headline, f"  {self.place}  {visible(self.message)}".rstrip()]
-        if not self.place:
-            lines[1] = f"  {visible(self.message)}"
-        if self.source.strip():
-            lines.append(f"      {visible(self.source.strip())}")
-        lines.append(f"  {self.remedy} [{self.slug}]")
-        return "\n".join(lines)
+        lines = [line for fault in (self, *self.more) for line in fault._said()]
+        remedies = dict.fromkeys(f"  {fault.remedy} [{fault.slug}]" for fault in (self, *self.more))
+        return "\n".join([headline, *lines, *remedies])
+
+    def _said(self) -> list[str]:
+        place = f"{self.place}  " if self.place else ""
+        source = self.source.strip()
+        return [f"  {place}{visible(self.message)}", *([f"      {visible(source)}"] if source else [])]
 
 
 def _near(path: Path) -> str:
@@ -111,7 +119,11 @@ class PluginFault(HotplugError):
 
     @property
     def fault(self) -> Fault:
-        return self.faults[0]
+        """Return the faults as one: the first, which carries the others; mended only when all are."""
+        first, *others = self.faults
+        if not others:
+            return first
+        return replace(first, more=tuple(others), own_bytes=any(fault.own_bytes for fault in self.faults))
 
 
 class UnknownPlugin(HotplugError, LookupError):
@@ -171,9 +183,16 @@ def fault_from(error: BaseException, *, plugin: str, root: Path, files: Mapping[
     if isinstance(error, PluginFault):
         return error.fault
     path, line = _last_place(error, root, files)
-    said = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+    said = _said(error)
     slug, remedy = _slug_and_remedy(error, doing)
     return Fault(plugin, slug, said, path, line, _source_line(path, line, root, files), remedy, own_bytes=False)
+
+
+def _said(error: BaseException) -> str:
+    """Return `Type: message` on one line, whatever the exception's own methods do."""
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg}"
+    return traceback.format_exception_only(error)[0].strip()  # behind it stand the exception's notes
 
 
 def syntax_fault(error: SyntaxError, plugin: str, path: Path) -> Fault:

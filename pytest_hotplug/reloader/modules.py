@@ -279,14 +279,17 @@ class Namespace:
         if not hasattr(module, "__path__"):
             return
         for name in names:
+            child = f"{full_name}.{name}"
             if name == "*":
                 self.bring(module, full_name, [n for n in getattr(module, "__all__", ()) if n != "*"])
+            elif child in self.modules:
+                self.load(child)  # the attribute is there already; its module may still execute on another thread
             elif not hasattr(module, name):
                 # Never leave this to the interpreter: it would look into sys.modules, at another generation.
-                if not self.has(f"{full_name}.{name}"[len(self.public) + 1 :]):
+                if not self.has(child[len(self.public) + 1 :]):
                     message = f"cannot import name {name!r} from {full_name!r} ({getattr(module, '__file__', None)})"
                     raise ImportError(message, name=full_name, path=getattr(module, "__file__", None))
-                self.load(f"{full_name}.{name}")
+                self.load(child)
 
     def _foreign(
         self,

@@ -29,7 +29,7 @@ class Refusal:
     fault: Fault
     attempts: int
     next_try: float  # time.monotonic(); infinite for a fault of its own bytes
-    installed: tuple[str | None, ...] = ()  # the versions of `fault.needs` at the time
+    installed: tuple[str | None, ...] = ()  # the versions of `fault.all_needs` at the time
 
     def holds(self, digest: str) -> bool:
         """Tell whether these bytes are still refused now, without another try."""
@@ -45,4 +45,4 @@ def refuse(fault: Fault, digest: str, look: Look | None, before: Refusal | None)
 
 
 def _installed(fault: Fault) -> tuple[str | None, ...]:
-    return tuple(map(installed_version, fault.needs))
+    return tuple(map(installed_version, fault.all_needs))

@@ -85,8 +85,8 @@ class Registry:
     def swap(self, changed: Mapping[str, Generation | None]) -> None:
         """Let other generations serve: one assignment, all of them or none."""
         serving = {**self.serving, **changed}
-        self._closures = {}
         self.serving = {name: generation for name, generation in serving.items() if generation is not None}
+        self._closures = {}  # last: whoever still reads what served before writes into the dict that goes
 
     def uses(self) -> dict[str, set[str]]:
         """Return which plugins each serving one uses: from manifests, and from imports that were seen."""

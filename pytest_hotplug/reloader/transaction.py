@@ -50,6 +50,16 @@ class Journal:
         self._staged[name] = module
         sys.modules[name] = module
 
+    def unstage(self, name: str, module: ModuleType) -> None:
+        """Put back what stood under one name: its module failed, and whoever imported it may go on without."""
+        if self._staged.get(name) is module:
+            del self._staged[name]
+            before = self._before.pop(name)
+            if before is not None:
+                sys.modules[name] = before
+            else:
+                sys.modules.pop(name, None)
+
     def restore(self) -> Mapping[str, ModuleType]:
         """Put everything back and return what was staged, for the caller to drop outside any lock."""
         staged, self._staged = self._staged, {}
@@ -93,6 +103,12 @@ class Transaction:
             if self.abandoned:
                 raise LoadAbandoned
             self.journal.stage(name, module)
+
+    def unstage(self, name: str, module: ModuleType) -> None:
+        """Take a module out of sys.modules whose execution failed while the load goes on."""
+        with _GUARD.changed:
+            if not self.abandoned:
+                self.journal.unstage(name, module)
 
     def abandon(self) -> None:
         """Put the world back and let the next load begin; the thread that hangs in this one is lost."""

@@ -68,6 +68,7 @@ class FlatNames(MetaPathFinder, Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Put the module of the public name where the flat name was asked for."""
+        __tracebackhide__ = True
         place = self._lent[module.__name__]
         load = self._modules.load if place.is_test else self._modules.load_code
         sys.modules[module.__name__] = load(place)

@@ -229,7 +229,8 @@ def _ask_finders(name: str, path: Path) -> ModuleSpec | None:
     """Ask sys.meta_path, where pytest's assertion rewriting stands, for a module in this very file."""
     directory = path.parent.parent if path.name == "__init__.py" else path.parent
     for finder in sys.meta_path:
-        spec = finder.find_spec(name, [str(directory)])
+        find_spec = getattr(finder, "find_spec", None)  # importlib passes over finders without it, too
+        spec = find_spec(name, [str(directory)]) if find_spec else None
         if spec is not None and spec.origin is not None and Path(spec.origin) == path:
             return spec
     return None

@@ -60,7 +60,7 @@ class Place:
     def directory(self) -> Path | None:
         """The directory of this name, with or without an `__init__.py`."""
         path = self.plugin.joinpath(*self.inside)
-        return path if path.is_dir() else None
+        return path if os.path.isdir(path) else None
 
     @property
     def exists(self) -> bool:
