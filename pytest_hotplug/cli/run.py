@@ -28,7 +28,6 @@ _COMMANDS = {
     "watch": "watching:watch",
 }
 _ALIASES = {"list": "list-plugins-hot", "run": "test-plugin"}
-_WRONGLY_ASKED = (ParameterError, UnknownPlugin, UsageError)
 
 
 class Group(click.Group):
@@ -92,8 +91,10 @@ def run(arguments: list[str]) -> int:
         return _failed(error.format_message(), 1, as_json)
     except (click.Abort, KeyboardInterrupt):
         return _failed("interrupted", 2, as_json)
+    except (ParameterError, UnknownPlugin, UsageError) as error:
+        return _failed(str(error), 4, as_json)
     except HotplugError as error:
-        return _failed(str(error), 4 if isinstance(error, _WRONGLY_ASKED) else 1, as_json)
+        return _failed(str(error), 1, as_json)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -13,7 +13,7 @@ import click
 
 from pytest_hotplug.cli.ondisk import nothing_found
 from pytest_hotplug.cli.output import directory_option, emit_json, json_option
-from pytest_hotplug.reloader.errors import HotplugError
+from pytest_hotplug.reloader.errors import HotplugError, PluginDisabled
 from pytest_hotplug.reloader.outcomes import KeptCurrent, Outcome, Reloaded, Unchanged
 from pytest_hotplug.reloader.settings import Settings, read_settings
 from pytest_hotplug.reloader.watching import Batch, Watch, Watching, plugins_touched
@@ -92,6 +92,8 @@ def _and_load_the_rest(manager: PluginManager, load: Callable[[str], None]) -> W
 def _first(manager: PluginManager, name: str) -> dict[str, Any]:
     try:
         generation = manager.load(name)
+    except PluginDisabled as error:
+        return {"event": "disabled", "plugin": name, "serving": None, "text": str(error)}
     except HotplugError as error:
         return {"event": "refused", "plugin": name, "serving": None, "text": str(error)}
     return {

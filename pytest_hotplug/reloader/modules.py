@@ -147,16 +147,39 @@ class Namespace:
         source = self._sources.get(full_name[len(self.public) + 1 :])
         if source is None:
             raise ModuleNotFoundError(self._no_such(full_name), name=full_name)
+        half_made = self.modules.get(full_name)
+        if half_made is not None and _waits_for_us(half_made):
+            return half_made
         parent = full_name.rpartition(".")[0]
         if full_name != self.public:
             self.load(parent)
         try:
-            with _ModuleLockManager(f"{full_name} {id(self)}"):
+            # The guard first, then the module's lock, in every thread: the other way round two would wait forever.
+            with self._guarded() as journal, _ModuleLockManager(
+                f"{full_name} {id(self)} {transaction.forks()}"
+            ):
                 module = self.modules.get(full_name)
-                return module if module is not None else self._execute(full_name, source, parent)
+                return module if module is not None and not _is_orphan(module) else self._execute(full_name, source, parent, journal)
         except _DeadlockError:
             # Two threads import two modules that import each other: as importlib does, accept the half-made one.
             return self.modules[full_name]
+        except transaction.LoadAbandoned:
+            if self.transaction is not None:
+                raise
+            raise ImportError(f"{full_name}: its import took longer than load_timeout", name=full_name) from None
+
+    @contextmanager
+    def _guarded(self) -> Iterator[transaction.Journal | None]:
+        """Hold the guard for a lazy import, maybe in old code: it is a load like any other."""
+        if self.transaction is not None:
+            yield None
+            return
+        with transaction.exclusive(self._wait) as journal:
+            yield journal
+            if self.published:
+                journal.keep()
+            else:
+                journal.restore()
 
     def _no_such(self, full_name: str) -> str:
         said = f"No module named {full_name!r}"
@@ -164,23 +187,27 @@ class Namespace:
             said += " (test files are no part of a plugin's version)"
         return said
 
-    def _execute(self, full_name: str, source: Source, parent: str) -> ModuleType:
+    def _execute(
+        self, full_name: str, source: Source, parent: str, journal: transaction.Journal | None
+    ) -> ModuleType:
         module = self._new_module(full_name, source)
         own_parent = self.modules.get(parent) if full_name != self.public else None
-        with self._staged(full_name, module):
-            self.modules[full_name] = module
-            if own_parent is not None:  # before the first line runs: circular imports look there
-                setattr(own_parent, full_name.rpartition(".")[2], module)
-            try:
-                if source.file:
-                    exec(self.code_of(source.file), module.__dict__)
-            except BaseException:
-                del self.modules[full_name]
-                if own_parent is not None:
-                    own_parent.__dict__.pop(full_name.rpartition(".")[2], None)
-                raise
-            module.__spec__.executing = False  # type: ignore[union-attr]
-            return self._as_it_wishes(full_name, module, own_parent)
+        self._stage(full_name, module, journal)
+        self.modules[full_name] = module
+        if own_parent is not None:  # before the first line runs: circular imports look there
+            setattr(own_parent, full_name.rpartition(".")[2], module)
+        try:
+            if source.file:
+                exec(self.code_of(source.file), module.__dict__)
+        except BaseException:
+            del self.modules[full_name]
+            if own_parent is not None:
+                own_parent.__dict__.pop(full_name.rpartition(".")[2], None)
+            if self.transaction is not None:  # whoever imports it may well go on without it
+                self.transaction.unstage(full_name, module)
+            raise
+        module.__spec__.executing = False  # type: ignore[union-attr]
+        return self._as_it_wishes(full_name, module, own_parent)
 
     def _as_it_wishes(self, full_name: str, module: ModuleType, parent: ModuleType | None) -> ModuleType:
         """Honour a module that replaced itself in sys.modules while it executed."""
@@ -215,25 +242,16 @@ class Namespace:
         filename = self._code_path(self.plugin, file, self.files[file]) if self._code_path else None
         return compile_source(self.files[file], filename or str(self.path / file), self._md5.get(file, ""))
 
-    @contextmanager
-    def _staged(self, name: str, module: ModuleType) -> Iterator[None]:
+    def _stage(self, name: str, module: ModuleType, journal: transaction.Journal | None) -> None:
         """Let `module` stand in sys.modules while it executes, and afterwards if its generation is public."""
         load = self.transaction
         spec = module.__spec__
         assert isinstance(spec, OwnSpec), "modules of a generation carry our own spec"
+        spec.load = load or transaction.current()
         if load is not None:
             load.stage(name, module)
-            spec.load = load
-            yield
-            return
-        with transaction.exclusive(self._wait) as journal:  # a lazy import, maybe in old code: a load like any other
-            spec.load = transaction.current()
+        elif journal is not None:
             journal.stage(name, module)
-            yield
-            if self.published:
-                journal.keep()
-            else:
-                journal.restore()
 
     # -- the private import ---------------------------------------------------------------------
 
@@ -399,6 +417,18 @@ def _sources(files: Mapping[str, bytes]) -> dict[str, Source]:
         if stem not in sources or not sources[stem].file:  # a package wins over a module, as in Python
             sources[stem] = Source(file, False, "")
     return sources
+
+
+def _waits_for_us(module: ModuleType) -> bool:
+    """Tell whether a half-made module goes on only when the load on this thread, which it asked for, is over."""
+    load = getattr(module.__spec__, "load", None)
+    return isinstance(load, transaction.Transaction) and load is not transaction.current() and load.inside()
+
+
+def _is_orphan(module: ModuleType) -> bool:
+    """Tell whether a half-made module was left by a thread that doesn't exist in this process: we are a fork."""
+    spec = module.__spec__
+    return isinstance(spec, OwnSpec) and spec.executing and not spec.is_ours()
 
 
 def _importable(name: str) -> bool:

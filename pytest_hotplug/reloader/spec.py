@@ -7,12 +7,12 @@ that nobody outside sees half-executed code.
 
 from __future__ import annotations
 
+import threading
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from pytest_hotplug.reloader.transaction import Transaction
+from pytest_hotplug.reloader.transaction import Transaction, forks
 
 __all__ = ["OwnSpec"]
 
@@ -31,6 +31,12 @@ class OwnSpec(ModuleSpec):
         if directory is not None:
             self.submodule_search_locations = [directory]
         self.has_location = origin is not None
+        self._born = (forks(), threading.get_ident())
+
+    def is_ours(self) -> bool:
+        """Tell whether the thread that made this spec exists in this process: it isn't one of a fork's parent."""
+        born, thread = self._born
+        return born == forks() or thread == threading.get_ident()
 
     @property
     def cached(self) -> str | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -29,6 +30,9 @@ __all__ = [
 ]
 
 
+GRACE = 2.0  # seconds that a load has for ending itself before others do
+
+
 class LoadAbandoned(BaseException):
     """Ends a load that took too long, at its next import: its world was put back already."""
 
@@ -41,11 +45,14 @@ class Journal:
     """What stood in sys.modules before modules were staged there."""
 
     def __init__(self) -> None:
+        self.abandoned = False
         self._before: dict[str, ModuleType | None] = {}
         self._staged: dict[str, ModuleType] = {}
 
     def stage(self, name: str, module: ModuleType) -> None:
-        """Put `module` into sys.modules; the first entry that it replaces is remembered."""
+        """Put `module` into sys.modules; the first entry that it replaces is remembered. Raises LoadAbandoned."""
+        if self.abandoned:
+            raise LoadAbandoned
         self._before.setdefault(name, sys.modules.get(name))
         self._staged[name] = module
         sys.modules[name] = module
@@ -77,21 +84,38 @@ class Journal:
 
 
 class Transaction:
-    """One load from its first staged module to its swap or its end."""
+    """One load from its first staged module to its swap or its end.
 
-    def __init__(self) -> None:
+    `limit` are the seconds that it may take: past them, whoever waits for the guard abandons it.
+    """
+
+    def __init__(self, limit: float) -> None:
         self.journal = Journal()
         self.candidates: dict[str, object] = {}  # public name -> the Namespace that is being loaded
-        self.abandoned = False
+        # The load of another plugin that this one's code asked for runs inside it.
+        self.outer = current()
+        self._overdue = time.monotonic() + limit + GRACE
         self._ended = threading.Event()
+
+    @property
+    def abandoned(self) -> bool:
+        return self.journal.abandoned
+
+    @property
+    def overdue(self) -> float:
+        """Return the `time.monotonic()` at which nobody need wait for this load any longer."""
+        return self._overdue
 
     @property
     def is_open(self) -> bool:
         return not self._ended.is_set()
 
     def inside(self) -> bool:
-        """Tell whether the calling thread or task works for this load."""
-        return _CURRENT.get() is self and self.is_open
+        """Tell whether the calling thread or task works for this load, or for one inside it."""
+        own = _CURRENT.get()
+        while own is not None and own is not self:
+            own = own.outer
+        return own is self and self.is_open
 
     def wait(self, timeout: float | None) -> bool:
         """Wait until the load has ended; False when it hasn't within `timeout` seconds."""
@@ -100,8 +124,6 @@ class Transaction:
     def stage(self, name: str, module: ModuleType) -> None:
         """Put a module that is about to execute into sys.modules; raises LoadAbandoned."""
         with _GUARD.changed:
-            if self.abandoned:
-                raise LoadAbandoned
             self.journal.stage(name, module)
 
     def unstage(self, name: str, module: ModuleType) -> None:
@@ -115,10 +137,15 @@ class Transaction:
         with _GUARD.changed:
             if _GUARD.open is not self:
                 return
-            self.abandoned = True
+            self.journal.abandoned = True
             dropped = self.journal.restore()
             _GUARD.end(self)
         _hand_over(dropped)
+
+    def end_in_fork(self) -> None:
+        """Count as ended in a child process; a lock that the parent's threads may have held is not touched."""
+        self._ended = threading.Event()
+        self._ended.set()
 
     def commit(self, swap: Callable[[], None]) -> None:
         """Run `swap` and keep what was staged, in one step that no abandonment can cut in two.
@@ -140,14 +167,30 @@ class _Guard:
         self.changed = threading.Condition()
         self.open: Transaction | None = None
 
+    def take(self, transaction: Transaction, timeout: float) -> None:
+        """Open `transaction` once no other is; raises GuardTimeout after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        with self.changed:
+            while (other := self.open) is not None and other is not transaction.outer:
+                now = time.monotonic()
+                if now >= other.overdue:
+                    other.abandon()
+                elif now >= deadline:
+                    raise GuardTimeout
+                else:
+                    self.changed.wait(min(deadline, other.overdue) - now)
+            self.open = transaction
+
     def end(self, transaction: Transaction) -> None:
-        """Free the guard; the caller holds `changed`."""
-        self.open = None
+        """Free the guard, or give it back to the load around; the caller holds `changed`."""
+        outer = transaction.outer
+        self.open = outer if outer is not None and outer.is_open else None
         transaction._ended.set()
         self.changed.notify_all()
 
 
 _GUARD = _Guard()
+_forks = 0
 _CURRENT: ContextVar[Transaction | None] = ContextVar("hotplug_transaction", default=None)
 
 
@@ -157,6 +200,11 @@ def current() -> Transaction | None:
     return transaction if transaction is not None and transaction.is_open else None
 
 
+def forks() -> int:
+    """Return how many forks lie between this process and the one that imported this module."""
+    return _forks
+
+
 def other_load() -> Transaction | None:
     """Return the open transaction when somebody else's load is under way."""
     transaction = _GUARD.open
@@ -164,16 +212,14 @@ def other_load() -> Transaction | None:
 
 
 @contextmanager
-def open_transaction(timeout: float, transaction: Transaction | None = None) -> Iterator[Transaction]:
+def open_transaction(timeout: float, limit: float | None = None) -> Iterator[Transaction]:
     """Hold the guard for one load; sys.modules is put back unless the block commits.
 
-    Raises GuardTimeout when another load holds the guard for `timeout` seconds.
+    `limit` are the seconds that the load may take (default: `timeout`). Raises GuardTimeout when
+    another load holds the guard for `timeout` seconds.
     """
-    transaction = transaction or Transaction()
-    with _GUARD.changed:
-        if not _GUARD.changed.wait_for(lambda: _GUARD.open is None, timeout):
-            raise GuardTimeout
-        _GUARD.open = transaction
+    transaction = Transaction(timeout if limit is None else limit)
+    _GUARD.take(transaction, timeout)
     token = _CURRENT.set(transaction)
     try:
         yield transaction
@@ -193,8 +239,8 @@ def exclusive(timeout: float) -> Iterator[Journal]:
         yield from _journalled(Journal())
         return
     try:
-        with open_transaction(timeout):
-            yield from _journalled(Journal())
+        with open_transaction(timeout) as own:
+            yield from _journalled(own.journal)
     except GuardTimeout:
         raise ImportError(f"another plugin's load did not end within {timeout:g} s") from None
 
@@ -218,12 +264,16 @@ def _hand_over(dropped: Mapping[str, ModuleType]) -> None:
 
 def _after_fork_in_child() -> None:
     """The thread that was loading doesn't exist in the child: fresh guard, journal put back."""
-    global _GUARD
+    global _GUARD, _forks
+    _forks += 1
     interrupted = _GUARD.open
     _GUARD = _Guard()
-    if interrupted is not None and not interrupted.inside():
-        interrupted.abandoned = True
+    while interrupted is not None and not interrupted.inside():
+        interrupted.journal.abandoned = True
         interrupted.journal.restore()
+        interrupted.end_in_fork()
+        interrupted = interrupted.outer
+    _GUARD.open = interrupted  # the load whose own thread forked goes on in the child
 
 
 if hasattr(os, "register_at_fork"):

@@ -230,7 +230,7 @@ def _ask_finders(name: str, path: Path) -> ModuleSpec | None:
     directory = path.parent.parent if path.name == "__init__.py" else path.parent
     for finder in sys.meta_path:
         find_spec = getattr(finder, "find_spec", None)  # importlib passes over finders without it, too
-        spec = find_spec(name, [str(directory)]) if find_spec else None
+        spec: ModuleSpec | None = find_spec(name, [str(directory)]) if find_spec else None
         if spec is not None and spec.origin is not None and Path(spec.origin) == path:
             return spec
     return None

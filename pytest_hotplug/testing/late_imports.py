@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
+from pytest_hotplug.reloader.names import is_test
 from pytest_hotplug.testing.places import PluginRoot, holds_plugin
 
 __all__ = ["LateImports"]
@@ -49,4 +50,6 @@ class LateImports:
             if not fullname.startswith(root.package + "."):
                 return False
             fullname = fullname[len(root.package) + 1 :]
-        return holds_plugin(root.path / fullname.partition(".")[0])
+        plugin, *inside = fullname.split(".")
+        # Tests are asked for when they are collected; they are no plugin code and load none.
+        return not any(is_test(part) or is_test(f"{part}.py") for part in inside) and holds_plugin(root.path / plugin)
