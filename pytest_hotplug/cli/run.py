@@ -8,7 +8,6 @@ import sys
 import traceback
 
 import click
-from click.utils import PacifyFlushWrapper
 
 from pytest_hotplug import __version__
 from pytest_hotplug.cli.output import emit_json
@@ -78,13 +77,13 @@ def cli(ctx: click.Context, directory: str | None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the command line and return the exit code; no traceback of ours for a plugin's or a user's fault."""
-    as_json = "--json" in arguments
+    as_json, out = "--json" in arguments, sys.stdout
     try:
         code = cli.main(arguments, prog_name="hotplug", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
-    except SystemExit as ended:  # click's way to end at a closed pipe, and after completing a word
-        return 0 if isinstance(sys.stdout, PacifyFlushWrapper) else int(ended.code or 0)
+    except SystemExit as ended:  # click ends so after completing a word, and, with stdout wrapped, at a closed pipe
+        return int(ended.code or 0) if sys.stdout is out else 0
     except click.UsageError as error:
         return _failed(error.format_message(), 4, as_json)
     except click.ClickException as error:

@@ -66,6 +66,7 @@ class _Name:
 
 
 _names: dict[str, _Name] = {}
+_packages: dict[str, ModuleSpec] = {}  # package prefixes that nothing else could find
 _lock = threading.RLock()  # guards _names and the claims in it; sys.modules changes under the transaction guard
 
 
@@ -85,8 +86,9 @@ def publish(owner: Owner, namespace: Namespace) -> None:
         name = _names[namespace.public]
         top = name.top
         before = top.namespace if top else None
+        displaced = {} if before is not None else _displaced(namespace.public)
         if before is None:
-            name.displaced = _displaced(namespace.public)
+            name.displaced = displaced
             name.attribute = _parent_attribute(namespace.public)
         mine = next(c for c in name.claims if c.owner() is owner)
         if mine.namespace is not None:
@@ -95,6 +97,11 @@ def publish(owner: Owner, namespace: Namespace) -> None:
         name.claims.remove(mine)
         name.claims.append(mine)
     _install(before, namespace)
+    if displaced:
+        LOG.warning(
+            "hotplug.imported_before_load",
+            extra={"plugin": namespace.public, "modules": sorted(displaced), "importer": _importer_of(displaced)},
+        )
 
 
 def withdraw(owner: Owner, public: str) -> None:
@@ -127,6 +134,17 @@ def release(owner: Owner, public: str) -> None:
             name.claims = [c for c in name.claims if c.owner() not in (owner, None)]
             if not name.claims:
                 del _names[public]
+                _drop_packages(public)
+
+
+def _drop_packages(public: str) -> None:
+    """Take the package prefixes that only we could find out of sys.modules with their last plugin."""
+    prefix = public.rpartition(".")[0]
+    while prefix:
+        ours = prefix in _packages and not any(name.startswith(prefix + ".") for name in [*_names, *sys.modules])
+        if ours and getattr(sys.modules.get(prefix), "__spec__", None) is _packages.pop(prefix):
+            _set_parent_attribute(prefix, None, was=sys.modules.pop(prefix))
+        prefix = prefix.rpartition(".")[0]
 
 
 def _install(before: Namespace | None, now: Namespace) -> None:
@@ -156,20 +174,14 @@ def _uninstall(gone: Namespace, name: _Name) -> None:
 
 
 def _displaced(public: str) -> dict[str, ModuleType]:
-    """Return what ordinary machinery imported under a plugin's name, and warn once, naming an importer."""
-    found = {
+    """Return what ordinary machinery imported under a plugin's name."""
+    return {
         full_name: module
         for full_name, module in list(sys.modules.items())
         if (full_name == public or full_name.startswith(public + "."))
         and not _is_test_name(full_name, public)
         and "__hotplug_generation__" not in vars(module)
     }
-    if found:
-        LOG.warning(
-            "hotplug.imported_before_load",
-            extra={"plugin": public, "modules": sorted(found), "importer": _importer_of(found)},
-        )
-    return found
 
 
 def _importer_of(modules: dict[str, ModuleType]) -> str:
@@ -235,7 +247,9 @@ class _PublicLoader(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Execute nothing: the generation did. Give the module back the spec that import replaced."""
-        module.__spec__ = self._own_spec
+        spec, module.__spec__ = module.__spec__, self._own_spec
+        if spec is not None:
+            transaction.mend(spec.name, module)
 
 
 _FINDER = PluginFinder()
@@ -282,12 +296,12 @@ def _namespace(public: str) -> Namespace:
 def _package_spec(fullname: str, path: Sequence[str] | None) -> ModuleSpec | None:
     """Return a spec for a package prefix that nothing else can find, so that `plugins.x` has a parent."""
     with _lock:
-        beside = [
-            str(c.beside) for public, name in _names.items() if public.startswith(fullname + ".") for c in name.claims
-        ]
+        below = {public: name for public, name in _names.items() if public.startswith(fullname + ".")}
+        beside = {str(c.beside) for public, name in below.items() for c in name.claims}
+        direct = any(public.rpartition(".")[0] == fullname for public in below)
     if not beside or PathFinder.find_spec(fullname, path) is not None:
         return None
     spec = ModuleSpec(fullname, None, is_package=True)
-    depth = [public for public in _names if public.rpartition(".")[0] == fullname]
-    spec.submodule_search_locations = sorted(set(beside)) if depth else []
+    spec.submodule_search_locations = sorted(beside) if direct else []
+    _packages[fullname] = spec
     return spec

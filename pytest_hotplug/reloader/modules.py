@@ -159,7 +159,9 @@ class Namespace:
                 f"{full_name} {id(self)} {transaction.forks()}"
             ):
                 module = self.modules.get(full_name)
-                return module if module is not None and not _is_orphan(module) else self._execute(full_name, source, parent, journal)
+                if module is None or _is_orphan(module):
+                    module = self._execute(full_name, source, parent, journal)
+                return module
         except _DeadlockError:
             # Two threads import two modules that import each other: as importlib does, accept the half-made one.
             return self.modules[full_name]

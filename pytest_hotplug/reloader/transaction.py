@@ -57,6 +57,10 @@ class Journal:
         self._staged[name] = module
         sys.modules[name] = module
 
+    def staged(self, name: str) -> ModuleType | None:
+        """Return what was staged under a name."""
+        return self._staged.get(name)
+
     def unstage(self, name: str, module: ModuleType) -> None:
         """Put back what stood under one name: its module failed, and whoever imported it may go on without."""
         if self._staged.get(name) is module:
@@ -198,6 +202,15 @@ def current() -> Transaction | None:
     """Return the open transaction that the calling thread or task works for."""
     transaction = _CURRENT.get()
     return transaction if transaction is not None and transaction.is_open else None
+
+
+def mend(name: str, module: ModuleType) -> None:
+    """Undo an import of the public name that slipped between a load's check and its staging of `name`."""
+    with _GUARD.changed:
+        load = _GUARD.open
+        staged = load.journal.staged(name) if load is not None else None
+        if staged is not None and sys.modules.get(name) is module:
+            sys.modules[name] = staged
 
 
 def forks() -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from types import ModuleType
 
@@ -37,6 +37,7 @@ class CollectsPluginTests:
 
     def __init__(self, roots: Sequence[PluginRoot], is_plugin: Callable[[Path], bool] = holds_plugin) -> None:
         self._places = Places(roots, is_plugin)
+        self._place_of_item = lru_cache(8)(self._places.of_path)  # tests of one file follow each other
         self._modules = PluginTestModules(self._places)
         self._flat_names = FlatNames(self._modules)
         self._config: pytest.Config | None = None
@@ -62,7 +63,7 @@ class CollectsPluginTests:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """Let names in strings, as `mock.patch("main.run")` has them, mean the plugin of the running test."""
-        with self._flat_names.of(self._places.of_path(item.path)):
+        with self._flat_names.of(self._place_of_item(item.path)):
             return (yield)
 
     def pytest_report_header(self) -> list[str]:

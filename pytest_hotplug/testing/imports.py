@@ -13,7 +13,7 @@ from __future__ import annotations
 import builtins
 import importlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib._bootstrap import (  # type: ignore[attr-defined]  # importlib's own lock: an ordinary import
     _DeadlockError,  # of the same name in another thread has to wait for ours
@@ -30,6 +30,9 @@ from pytest_hotplug.testing.places import Place, Places
 __all__ = ["ImportsOfOneModule", "PluginTestModules"]
 
 LEAF = ("__name__",)  # a fromlist that every module satisfies: `__import__` then returns the module itself
+
+# Pickling an iterator or a method, CPython 3.11 and 3.12 take these from the dict itself, past `__missing__`.
+TAKEN_BY_THE_INTERPRETER = ("getattr", "iter", "next", "reversed")
 
 
 class PluginTestModules:
@@ -80,7 +83,7 @@ class PluginTestModules:
         __tracebackhide__ = True
         spec = _spec(place.name, path)
         module = module_from_spec(spec)
-        module.__dict__["__builtins__"] = LiveBuiltins(__import__=ImportsOfOneModule(self, place))
+        module.__dict__["__builtins__"] = LiveBuiltins(ImportsOfOneModule(self, place))
         sys.modules[place.name] = module
         spec._initializing = True  # type: ignore[attr-defined]  # what importlib sets, and waits for
         try:
@@ -172,6 +175,10 @@ class LiveBuiltins(dict[str, Any]):
     """
 
     __slots__ = ()
+
+    def __init__(self, import_: Callable[..., Any]) -> None:
+        super().__init__({name: vars(builtins)[name] for name in TAKEN_BY_THE_INTERPRETER}, __import__=import_)
+
     __missing__ = vars(builtins).__getitem__
     __contains__ = vars(builtins).__contains__
 

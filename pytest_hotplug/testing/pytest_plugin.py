@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_hotplug.testing.stash import CHOSEN_BY_WATCHER, SESSION
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_hotplug.reloader.manager import PluginManager
     from pytest_hotplug.testing.sandbox import Hotplug, SandboxedPlugin
-    from pytest_hotplug.testing.session import HotplugSession
-
-CHOSEN_BY_WATCHER = "HOTPLUG_WATCH_RUN"  # set in the process that runs the tests of a watch
-SESSION: pytest.StashKey[HotplugSession | None] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -100,6 +100,18 @@ def test_names_that_a_module_takes_from_builtins_are_the_present_ones(
     assert isinstance(support.Made, type)
 
 
+def test_what_test_code_pickles_is_what_it_would_be_elsewhere(tests: Tests) -> None:
+    """Iterators and methods can be pickled and copied in a plugin's test as in any other file."""
+    text = "import copy, pickle\ndef both(value):\n    return pickle.loads(pickle.dumps(value)), copy.copy(value)\n"
+    support = tests.load("support.py", text)
+    for value in (iter([1]), reversed([1]), iter({1: 2}), iter("1"), enumerate([1]), zip([1], [2], strict=True)):
+        pickled, copied = support.both(value)
+        assert list(pickled) == list(copied)
+    for method in ("".join, list.append, dict.fromkeys):
+        pickled, copied = support.both(method)
+        assert pickled == copied == method
+
+
 def test_two_files_that_would_have_one_name_are_refused(tests: Tests) -> None:
     """`test_a.b.py` and `test_a_b.py` would be the same module: the second says which file has the name."""
     first, second = tests.write("test_a_b.py", ""), tests.write("test_a.b.py", "")

@@ -17,19 +17,17 @@ import pytest
 
 from pytest_hotplug.testing.opened import OpenedFiles
 from pytest_hotplug.testing.project import TestProject
-from pytest_hotplug.testing.pytest_plugin import CHOSEN_BY_WATCHER
+from pytest_hotplug.testing.stash import CHOSEN_BY_WATCHER
 from pytest_hotplug.testing.watch.mentions import mentioned_plugins
 
-__all__ = ["ENVIRONMENT", "Child"]
-
-ENVIRONMENT = CHOSEN_BY_WATCHER  # JSON: {"fd": int, "chosen": [node ids or files] or null, "first": bool}
+__all__ = ["Child"]
 
 
 class Child:
     """Runs the chosen tests and tells the watcher."""
 
     def __init__(self, config: pytest.Config, project: TestProject | None) -> None:
-        order = json.loads(os.environ.pop(ENVIRONMENT))
+        order = json.loads(os.environ.pop(CHOSEN_BY_WATCHER))
         os.set_inheritable(order["fd"], False)
         self._pipe = os.fdopen(order["fd"], "w", buffering=1, encoding="utf-8")
         self._chosen: list[str] | None = order["chosen"]

@@ -21,7 +21,7 @@ import pytest
 
 from pytest_hotplug.reloader.settings import Settings
 from pytest_hotplug.testing.project import TestProject
-from pytest_hotplug.testing.pytest_plugin import SESSION
+from pytest_hotplug.testing.stash import SESSION
 from pytest_hotplug.testing.watch.affected import Map, Uses
 from pytest_hotplug.testing.watch.contents import Contents, watch_roots
 from pytest_hotplug.testing.watch.keys import Keys

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from pytest_hotplug.testing.watch.child import ENVIRONMENT
+from pytest_hotplug.testing.stash import CHOSEN_BY_WATCHER
 
 __all__ = ["HostProcess", "Message", "TestRun"]
 
@@ -44,7 +44,7 @@ class TestRun:
         os.set_inheritable(write, True)
         environment = {
             **os.environ,
-            ENVIRONMENT: json.dumps({"fd": write, "chosen": chosen, "first": first}),
+            CHOSEN_BY_WATCHER: json.dumps({"fd": write, "chosen": chosen, "first": first}),
             "PYTEST_ADDOPTS": os.environ.get("PYTEST_ADDOPTS", ""),
         }
         self._process = subprocess.Popen(
