@@ -37,7 +37,8 @@ class Calls:
         if entry is None:
             message = f"{generation.name} has no entry; call one of its functions with call()"
             raise UsageError(message, "no-entry")
-        arguments = complete(generation.name, given, generation.manifest.parameters, entry.accepted)
+        declared, required = generation.manifest.parameters, entry.required - entry.injected
+        arguments = complete(generation.name, given, declared, entry.accepted, required)
         if entry.injected:
             arguments = {**self._loader.injected(generation, entry), **arguments}
         return entry.function, (), arguments

@@ -162,7 +162,10 @@ class Context:
         A thread that ignores `stopping` for `timeout` seconds is named and left: nothing is killed.
         """
         self.stopping.set()
-        problems = [said for said in (self._undo_one(self._undo.pop()) for _ in list(self._undo)) if said]
+        problems = []
+        while self._undo:
+            if said := self._undo_one(self._undo.pop()):
+                problems.append(said)
         deadline = time.monotonic() + timeout
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -174,7 +177,7 @@ class Context:
     def _undo_one(self, undo: Callable[[], Any]) -> str:
         try:
             self.run(undo())
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             LOG.exception("hotplug.undo_failed", extra={"plugin": self.name, "generation": self.generation})
             return f"an undo failed: {type(error).__name__}: {error}"
         return ""

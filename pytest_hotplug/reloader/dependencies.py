@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from pytest_hotplug.reloader.errors import Fault, PluginFault
@@ -21,28 +22,26 @@ _running: dict[str, str] = {}
 
 def check_requirements(manifest: Manifest, *, plugin: str, path: Path) -> None:
     """Raise PluginFault when the Python version or an installed distribution doesn't fit."""
-    if manifest.python:
-        _check_python(manifest.python, plugin, path)
-    faults = [fault for text in manifest.packages if (fault := _fault_of(text, plugin, path)) is not None]
-    if faults:
-        raise PluginFault(*faults)
+    faults: list[Fault | None] = [_fault_of_python(manifest.python, plugin, path)] if manifest.python else []
+    faults += [_fault_of(text, plugin, path) for text in manifest.packages]
+    found = [fault for fault in faults if fault is not None]
+    if found:
+        line = manifest.lines.get("dependencies")
+        raise PluginFault(*(fault if fault.line else replace(fault, line=line) for fault in found))
 
 
-def _check_python(specifier: str, plugin: str, path: Path) -> None:
+def _fault_of_python(specifier: str, plugin: str, path: Path) -> Fault | None:
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
     own = platform.python_version()
     try:
         fits = SpecifierSet(specifier).contains(own, prereleases=True)
     except InvalidSpecifier:
-        raise PluginFault(
-            Fault(plugin, "bad-manifest", f"/python_version: {specifier!r} is no specifier", path)
-        ) from None
-    if not fits:
-        remedy = f"Run the worker on Python {specifier}."
-        raise PluginFault(
-            Fault(plugin, "wrong-python", f"needs Python {specifier}, this is {own}", path, remedy=remedy)
-        )
+        return Fault(plugin, "bad-manifest", f"/python_version: {specifier!r} is no specifier", path)
+    if fits:
+        return None
+    remedy = f"Run the worker on Python {specifier}."
+    return Fault(plugin, "wrong-python", f"needs Python {specifier}, this is {own}", path, remedy=remedy)
 
 
 def _fault_of(text: str, plugin: str, path: Path) -> Fault | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from pytest_hotplug.reloader.errors import UsageError
+from pytest_hotplug.reloader.errors import Fault, PluginFault, UsageError
 from pytest_hotplug.reloader.names import is_plugin_name
 from pytest_hotplug.reloader.settings import Layout
 
@@ -85,15 +85,14 @@ def _entry_sources(layout: Layout) -> tuple[str, ...]:
 def check_public_name(found: Found) -> None:
     """Refuse a top-level plugin that would hide a standard module or an installed one.
 
-    Raises UsageError `[shadowed-name]`.
+    Raises PluginFault `[shadowed-name]`.
     """
     if found.layout.package:
         return
     if found.name in sys.stdlib_module_names or _installed(found.name):
-        raise UsageError(
-            f"plugin {found.name!r} has the name of a standard or installed module; rename it or set 'package'",
-            "shadowed-name",
-        )
+        message = f"{found.name!r} is the name of a standard or installed module, which this plugin would hide"
+        remedy = "Rename the plugin, or set 'package' to import it under a prefix."
+        raise PluginFault(Fault(found.name, "shadowed-name", message, found.path, remedy=remedy))
 
 
 def _installed(name: str) -> bool:

@@ -50,6 +50,7 @@ class Events:
         self._waiting: deque[Event] = deque()
         # One thread delivers at a time, so that order is kept; reentrant, because a callback may reload.
         self._delivery = threading.RLock()
+        self._delivering = False  # guarded by _delivery
 
     def subscribe(self, subscriber: Callable[[Event], None]) -> Callable[[], None]:
         """Call `subscriber` with every event from now on; return what ends it."""
@@ -77,12 +78,22 @@ class Events:
         self._waiting.extend(events)
 
     def deliver(self) -> None:
-        """Hand out everything that waits, in order, before returning."""
+        """Hand out everything that waits, in order, before returning.
+
+        Asked from inside a callback it returns at once: what waits comes when every subscriber has
+        heard of the event at hand.
+        """
         with self._delivery:
-            while self._waiting:
-                event = self._waiting.popleft()
-                for subscriber in self._subscribers:
-                    self._tell(subscriber, event)
+            if self._delivering:
+                return
+            self._delivering = True
+            try:
+                while self._waiting:
+                    event = self._waiting.popleft()
+                    for subscriber in self._subscribers:
+                        self._tell(subscriber, event)
+            finally:
+                self._delivering = False
 
     @staticmethod
     def _tell(subscriber: Callable[[Event], None], event: Event) -> None:

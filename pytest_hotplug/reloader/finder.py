@@ -38,6 +38,10 @@ class Owner(Protocol):
         """Return the current generation's namespace, loading the plugin if it isn't yet."""
         ...
 
+    def discover(self) -> list[str]:
+        """Look on disk for plugins, and claim the public names of new ones."""
+        ...
+
 
 @dataclass
 class _Published:
@@ -219,7 +223,7 @@ class PluginFinder:
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        public = _public_of(fullname)
+        public = _public_of(fullname) or _new_public(fullname)
         if public is None:
             return _package_spec(fullname, path)
         if _is_test_name(fullname, public) or not _is_owned(public):
@@ -263,6 +267,17 @@ def _public_of(fullname: str) -> str | None:
             return fullname[:end]
         end = fullname.find(".", end + 1)
     return fullname if fullname in _names else None
+
+
+def _new_public(fullname: str) -> str | None:
+    """Look on disk for a plugin that came after its manager's last look, when a name beside others is imported."""
+    prefix = fullname.rpartition(".")[0]
+    with _lock:
+        beside = [n for public, n in _names.items() if prefix and public.rpartition(".")[0] == prefix]
+        owners = {owner for name in beside for claim in name.claims if (owner := claim.owner()) is not None}
+    for owner in owners:
+        owner.discover()
+    return _public_of(fullname) if owners else None
 
 
 def _is_owned(public: str) -> bool:

@@ -23,12 +23,14 @@ __all__ = ["Entry", "Generation", "Hooks"]
 class Entry:
     """A function of a plugin and how it wants to be called.
 
-    `accepted` are its parameter names (None: any), `injected` those that the reloader fills in.
+    `accepted` are its parameter names (None: any), `injected` those that the reloader fills in,
+    `required` those without a default.
     """
 
     function: Callable[..., Any]
     accepted: frozenset[str] | None
     injected: frozenset[str]
+    required: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, function: Callable[..., Any], injectable: frozenset[str]) -> Entry:
@@ -38,7 +40,8 @@ class Entry:
             return cls(function, None, frozenset())
         named = frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
         takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
-        return cls(function, None if takes_any else named, named & injectable)
+        required = frozenset(p.name for p in parameters if p.name in named and p.default is p.empty)
+        return cls(function, None if takes_any else named, named & injectable, required)
 
 
 @dataclass(frozen=True, slots=True)

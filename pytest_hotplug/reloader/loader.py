@@ -10,12 +10,13 @@ import importlib
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from pytest_hotplug.reloader.code import compile_source
 from pytest_hotplug.reloader.context import Context, Host, LoopThread, injectable_names
 from pytest_hotplug.reloader.dependencies import check_requirements
 from pytest_hotplug.reloader.discovery import Found, check_public_name
@@ -80,10 +81,8 @@ class Loader:
 
         `first` is called with the new namespace before any of its code runs.
         """
-        check_requirements(manifest, plugin=found.name, path=found.path / (manifest.file or "."))
-        entry_point = self._entry_point(found, snapshot, manifest)
+        entry_point = self.check(found, snapshot, manifest)
         namespace = self._namespace(found, snapshot, number, load)
-        self._compile(found, namespace)
         first(namespace)
         main = entry_point.module if entry_point else ""
         with _Pointing("import", found, snapshot):
@@ -104,6 +103,14 @@ class Loader:
             entry=self._entry(found, namespace, entry_point, manifest),
             hooks=self._hooks(found, namespace, main),
         )
+
+    def check(self, found: Found, snapshot: Snapshot, manifest: Manifest) -> EntryPoint | None:
+        """Find out what is wrong without executing anything, and return the entry; raises PluginFault."""
+        check_requirements(manifest, plugin=found.name, path=found.path / (manifest.file or "."))
+        entry_point = self._entry_point(found, snapshot, manifest)
+        check_public_name(found)
+        self._compile(found, snapshot)
+        return entry_point
 
     def start(self, generation: Generation) -> None:
         """Call `on_load`; raises PluginFault."""
@@ -134,7 +141,7 @@ class Loader:
         if started and hook is not None and self.calls_hooks:
             try:
                 self._run(generation, hook)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 LOG.exception("hotplug.on_unload_failed", extra={"plugin": generation.name})
                 problems.append(f"on_unload failed: {type(error).__name__}: {error}")
         return problems + generation.context.close(timeout)
@@ -143,14 +150,13 @@ class Loader:
 
     def _entry_point(self, found: Found, snapshot: Snapshot, manifest: Manifest) -> EntryPoint | None:
         where = found.path / manifest.file if manifest.file else found.path
-        entry = parse_entry(manifest.entry_point, plugin=found.name, path=where)
+        entry = parse_entry(manifest.entry_point, plugin=found.name, path=where, line=manifest.lines.get("entry_point"))
         for file in snapshot.files:
             if file.endswith(tuple(EXTENSION_SUFFIXES)):
                 raise PluginFault(_extension_fault(found, file))
         return entry
 
     def _namespace(self, found: Found, snapshot: Snapshot, number: int, load: Transaction) -> Namespace:
-        check_public_name(found)
         namespace = Namespace(
             plugin=found.name,
             public=found.public,
@@ -165,10 +171,12 @@ class Loader:
         load.candidates[found.public] = namespace
         return namespace
 
-    def _compile(self, found: Found, namespace: Namespace) -> None:
-        for file in namespace.source_files():
+    def _compile(self, found: Found, snapshot: Snapshot) -> None:
+        for file in sorted(file for file in snapshot.md5 if file.endswith(".py")):
+            data = snapshot.files[file]
+            other = self.code_path(found.name, file, data) if self.code_path else None
             try:
-                namespace.code_of(file)
+                compile_source(data, other or str(found.path / file), snapshot.md5[file])
             except SyntaxError as error:
                 raise PluginFault(syntax_fault(error, found.name, found.path / file)) from None
 
@@ -177,7 +185,7 @@ class Loader:
             return None
         function = self._function(found, namespace, entry, manifest, "entry")
         own = Entry.of(function, self._injectable)
-        return Entry(own.function, own.accepted, own.injected - set(manifest.parameters))
+        return replace(own, injected=own.injected - set(manifest.parameters))
 
     def _function(
         self, found: Found, namespace: Namespace, entry: EntryPoint, manifest: Manifest, what: str
@@ -186,7 +194,7 @@ class Loader:
         if not namespace.has(entry.module):
             known = [name for name in namespace.relative_names() if name]
             message = f"{what} {entry}: the plugin has no module {entry.module!r}{did_you_mean(entry.module, known)}"
-            raise PluginFault(Fault(found.name, "bad-entry", message, where))
+            raise PluginFault(Fault(found.name, "bad-entry", message, where, manifest.lines.get("entry_point")))
         module = namespace.load(namespace.full_name(entry.module))
         function = getattr(module, entry.attribute, None)
         file = getattr(module, "__file__", None)

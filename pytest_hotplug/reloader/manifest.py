@@ -90,6 +90,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     extra: dict[str, Any] = {}
     warnings: tuple[str, ...] = ()
     file: str = ""
+    lines: dict[str, int] = {}
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -105,7 +106,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _DISPLAY = ("name", "version", "description", "author", "tags")
-_TYPES = {f.name: f.type for f in msgspec.structs.fields(Manifest) if f.name not in ("extra", "warnings", "file")}
+_TYPES = {f.name: f.type for f in msgspec.structs.fields(Manifest) if f.name not in ("extra", "warnings", "file", "lines")}
 
 
 def parse_manifest(data: bytes | None, *, plugin: str, path: Path, layout: Layout) -> Manifest:
@@ -122,7 +123,7 @@ def parse_manifest(data: bytes | None, *, plugin: str, path: Path, layout: Layou
     return manifest
 
 
-def parse_entry(text: str, *, plugin: str, path: Path) -> EntryPoint | None:
+def parse_entry(text: str, *, plugin: str, path: Path, line: int | None = None) -> EntryPoint | None:
     """Read `module.attribute` or `module:attribute`; None for "" (no entry).
 
     Raises PluginFault `[bad-entry]` for anything else, private attributes included.
@@ -132,7 +133,7 @@ def parse_entry(text: str, *, plugin: str, path: Path) -> EntryPoint | None:
     found = _ENTRY.fullmatch(text)
     if found is None:
         message = f"entry {text!r}: expected 'module.function' or 'module:function' inside the plugin"
-        raise PluginFault(Fault(plugin, "bad-entry", message, path))
+        raise PluginFault(Fault(plugin, "bad-entry", message, path, line))
     module = found["module"]
     return EntryPoint("" if module == "__init__" else module, found["attribute"])
 
@@ -161,9 +162,13 @@ class _Reader:
                 f"name {values['name']!r} differs from the directory {self.plugin!r}",
                 ("name",),
             )
+        for limit in ("load_timeout", "retire_timeout"):
+            if (values.get(limit) or 0) < 0:
+                self._blame("bad-manifest", f"/{limit}: expected no negative number of seconds", (limit,))
         values["name"] = values.get("name") or self.plugin
+        lines = {key: line for key in own if (line := self._line_of((_theirs(key, layout),), last=False))}
         values.setdefault("entry_point", layout.entry)
-        return Manifest(**values, extra=extra, warnings=warnings, file=self.path.name)
+        return Manifest(**values, extra=extra, warnings=warnings, file=self.path.name, lines=lines)
 
     # -- from bytes to a table ------------------------------------------------------------------
 
@@ -284,6 +289,11 @@ class _Reader:
     def _line_text(self, line: int | None) -> str:
         lines = self.text.splitlines()
         return lines[line - 1] if line and line <= len(lines) else ""
+
+
+def _theirs(key: str, layout: Layout) -> str:
+    """Return what the manifest calls one of our keys."""
+    return layout.manifest_keys.get(key, key)
 
 
 class _Refused(ValueError):

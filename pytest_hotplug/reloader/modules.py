@@ -155,9 +155,7 @@ class Namespace:
             self.load(parent)
         try:
             # The guard first, then the module's lock, in every thread: the other way round two would wait forever.
-            with self._guarded() as journal, _ModuleLockManager(
-                f"{full_name} {id(self)} {transaction.forks()}"
-            ):
+            with self._guarded() as journal, _ModuleLockManager(f"{full_name} {id(self)} {transaction.forks()}"):
                 module = self.modules.get(full_name)
                 if module is None or _is_orphan(module):
                     module = self._execute(full_name, source, parent, journal)
@@ -189,9 +187,7 @@ class Namespace:
             said += " (test files are no part of a plugin's version)"
         return said
 
-    def _execute(
-        self, full_name: str, source: Source, parent: str, journal: transaction.Journal | None
-    ) -> ModuleType:
+    def _execute(self, full_name: str, source: Source, parent: str, journal: transaction.Journal | None) -> ModuleType:
         module = self._new_module(full_name, source)
         own_parent = self.modules.get(parent) if full_name != self.public else None
         self._stage(full_name, module, journal)

@@ -41,12 +41,16 @@ _SHORT = {
 
 
 def complete(
-    plugin: str, given: Mapping[str, Any], declared: Mapping[str, Parameter], accepted: Collection[str] | None
+    plugin: str,
+    given: Mapping[str, Any],
+    declared: Mapping[str, Parameter],
+    accepted: Collection[str] | None,
+    required: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return the arguments to call the entry of `plugin` with.
 
-    `accepted` are the entry's own parameter names, None when it takes any (`**kwargs`). Raises
-    ParameterError for a missing, unknown or unfitting argument.
+    `accepted` are the entry's own parameter names, None when it takes any (`**kwargs`), `required`
+    those of them that it can't do without. Raises ParameterError for a missing, unknown or unfitting argument.
     """
     if accepted is not None:
         _reject_unknown(plugin, given, {*declared, *accepted})
@@ -58,6 +62,9 @@ def complete(
             arguments[name] = _fresh(parameter.default)
         elif parameter.required:
             raise ParameterError(f"{plugin}: parameter {name!r} is required. [missing-parameter]")
+    for name in sorted(required):
+        if name not in arguments:
+            raise ParameterError(f"{plugin}: the entry needs {name!r}. [missing-parameter]")
     return {k: v for k, v in arguments.items() if accepted is None or k in accepted or k in given}
 
 

@@ -46,10 +46,11 @@ class Retirement:
         if wait:
             self.join(max(0.0, deadline - time.monotonic()))
 
-    def is_down(self, generation: Generation) -> None:
-        """Remember that a generation was taken down already: nothing of it runs twice."""
+    def take_down(self, generation: Generation) -> None:
+        """Run a generation's on_unload and undo while it still counts as serving; nothing of it runs twice."""
         with self._lock:
             self._down.add(id(generation))
+        self._unload(generation)
 
     def join(self, timeout: float) -> None:
         """Wait for retirements that are under way."""
@@ -74,17 +75,20 @@ class Retirement:
             self._threads.append(thread)
 
     def _end(self, generation: Generation) -> None:
+        self._unload(generation)
+        self._finish(generation)
+
+    def _unload(self, generation: Generation) -> None:
         limit = generation.manifest.retire_timeout
         timeout = self._timeout if limit is None else limit
         for problem in self._loader.unload(generation, started=True, timeout=timeout):
             text = f"{generation.name}: generation {generation.number}: {problem} [retire-problem]"
             LOG.error("hotplug.retire_problem", extra={"plugin": generation.name, "text": text})
             self._events.post(Event("error", generation.name, generation.number, message=text))
-        self._finish(generation)
 
     def _finish(self, generation: Generation) -> None:
         generation.context.stopping.set()
-        for used in generation.bound.values():
+        for used in list(generation.bound.values()):
             self._leases.unbind(used)
         # The typing caches pin every generation of a perfectly clean plugin until they are cleared.
         for cleanup in getattr(typing, "_cleanups", ()):

@@ -137,12 +137,14 @@ def test_collection_runs_no_plugin_code(project: pytest.Pytester) -> None:
 def test_the_sandbox_works_under_xdist(project: pytest.Pytester) -> None:
     """Two workers, the same plugin, edits in both."""
     for number in range(4):
-        write_test(
-            project,
-            "def test_it(hotplug):\n    p = hotplug.load()\n    p.execute()\n"
-            f"    p.edit('text.py', chr(39) + 'hello ', chr(39) + 'hello{number} ')\n    assert p.execute()[0] == 'hello{number} you'\n",
-            f"test_{number}.py",
-        )
+        text = f"""
+def test_it(hotplug):
+    greet = hotplug.load()
+    greet.execute()
+    greet.edit("text.py", "'hello '", "'hello{number} '")
+    assert greet.execute()[0] == "hello{number} you"
+"""
+        write_test(project, text, f"test_{number}.py")
     project.runpytest_subprocess("-p", "xdist", "-n2").assert_outcomes(passed=4)
 
 

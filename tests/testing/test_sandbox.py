@@ -50,8 +50,8 @@ def test_the_contracts_own_example_holds(hotplug: Hotplug) -> None:
 
 def test_the_originals_are_never_touched(tmp_path: Path) -> None:
     """Content and mtimes of the real plugins, sys.modules and threads are as before, also after a failing test."""
-    from pytest_hotplug.testing.project import TestProject
     from pytest_hotplug.reloader.settings import layouts, read_settings
+    from pytest_hotplug.testing.project import TestProject
 
     settings = read_settings(EXAMPLES.parent)
     project = TestProject(settings.root, settings.settings, layouts(settings.settings, settings.root))
@@ -75,7 +75,7 @@ def test_the_originals_are_never_touched(tmp_path: Path) -> None:
 def test_public_names_are_kept(hotplug: Hotplug) -> None:
     """`mock.patch` by the public name and an import by the public name reach the sandbox's plugin."""
     greeter = hotplug.load("greeter")
-    with mock.patch("example_plugins.greeter.text.greeting", lambda name, language: "patched"):
+    with mock.patch("example_plugins.greeter.text.greeting", return_value="patched"):
         assert greeter.module("text").greeting("x", "y") == "patched"
     assert importlib.import_module("example_plugins.greeter.text") is greeter.module("text")
 

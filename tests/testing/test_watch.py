@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import time
@@ -94,6 +95,43 @@ def test_a_refused_version_is_shown_at_once(watched: Watched, project: Path) -> 
     assert watched.verdict()["failed"] == 2
     save(text, "return = f", "return f")
     assert watched.verdict()["passed"] == 2
+
+
+def test_a_broken_conftest_is_an_error_and_recovers(watched: Watched, project: Path) -> None:
+    """A run that could not begin is never shown as green; its tests wait and run once it is mended."""
+    (project / "conftest.py").write_text("raise RuntimeError('broken')\n")
+    verdict = watched.verdict()
+    assert (verdict["errors"], verdict["outdated"]) == (1, 4)
+    assert "exit code 4" in verdict["failures"][-1]["message"]
+    (project / "conftest.py").write_text("\n")
+    assert watched.verdict()["passed"] == 4
+
+
+def test_a_test_file_that_does_not_compile_hides_no_other(watched: Watched, project: Path) -> None:
+    """Its error stands in every verdict until it is mended; edits elsewhere still get theirs."""
+    test = plugin(project, "counter") / "test_counter.py"
+    save(test, "def test_it_counts", "def broken(:\n\n\ndef test_it_counts")
+    assert watched.verdict()["errors"] == 1
+    save(plugin(project, "greeter") / "main.py", "return hello", "return  hello")
+    verdict = watched.verdict()
+    assert verdict["passed"] == 2
+    assert [failure["nodeid"] for failure in verdict["failures"]] == ["plugins/counter/test_counter.py"]
+    save(test, "def broken(:\n\n\n", "")
+    assert watched.verdict()["failures"] == []
+
+
+def test_plugins_come_and_go(watched: Watched, project: Path) -> None:
+    """A new plugin directory brings its tests, a deleted one takes them along."""
+    shutil.rmtree(plugin(project, "counter"))
+    fresh = plugin(project, "fresh")
+    fresh.mkdir()
+    (fresh / "main.py").write_text("def run():\n    return 7\n")
+    (fresh / "test_fresh.py").write_text("def test_fresh(hotplug):\n    assert hotplug.load().execute() == 7\n")
+    while not any(event.get("nodeid", "").endswith("::test_fresh") for event in watched.events):
+        watched.verdict()
+    save(fresh / "main.py", "7", "8")
+    assert watched.chosen() == {"test_fresh"}
+    assert watched.verdict()["failed"] == 1
 
 
 def test_an_edit_of_a_test_runs_that_file(watched: Watched, project: Path) -> None:

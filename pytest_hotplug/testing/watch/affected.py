@@ -74,7 +74,11 @@ class Map:
     def affected(self, changed: Iterable[Path]) -> dict[str, str]:
         """Return node ids (or test files that hold unknown tests) to run, each with its reason."""
         chosen: dict[str, str] = {}
-        for path in sorted(changed):
+        changed = sorted(changed)
+        for path in changed:
+            if self.is_test_file(path) and not path.exists():
+                self._forget(path)
+        for path in changed:
             for selected in self._affected_by(path):
                 chosen.setdefault(selected.nodeid, selected.because)
         return chosen
@@ -118,10 +122,13 @@ class Map:
 
     def _of_test_file(self, path: Path, shown: str) -> list[Selected]:
         if not path.exists():
-            self.replace_file(path, ())
-            self.collected.pop(path, None)
             return []
         return [Selected(path.relative_to(self.root).as_posix(), f"{shown} changed")]
+
+    def _forget(self, path: Path) -> None:
+        """Drop a test file that is gone, and its tests."""
+        self.replace_file(path, ())
+        self.collected.pop(path, None)
 
     def _all(self, because: str) -> list[Selected]:
         return [Selected(nodeid, because) for nodeid in self.tests]

@@ -54,6 +54,7 @@ class WatchLoop:
         self._root = config.rootpath
         self._directory = config.invocation_params.dir
         self._arguments = [str(argument) for argument in config.invocation_params.args]
+        self._arguments.append("--continue-on-collection-errors")  # one broken file must not hide the others
         if config.pluginmanager.hasplugin("xdist"):
             self._arguments.append("-n0")  # what a test uses can only be seen in the process that runs it
         self._project = project
@@ -79,6 +80,7 @@ class WatchLoop:
         self._failures: dict[str, Any] = {}
         self._in_run: dict[str, str] = {}
         self._left_out = 0
+        self._trouble = ""  # why the last run did not finish
         self._backend = "events"
 
     # -- life -----------------------------------------------------------------------------------
@@ -113,7 +115,7 @@ class WatchLoop:
             self._log.close()
             for number, handler in previous.items():
                 signal.signal(number, handler)
-        return int(bool(self._failing()))
+        return int(bool(self._failing() or self._trouble))
 
     def _serve(self, backend: str) -> None:
         self._backend = backend
@@ -287,32 +289,38 @@ class WatchLoop:
             self._on_changed(moved, time.time())
             return
         self._run = None
-        if code not in (0, 1, 5):
-            self._screen.say(f"hotplug: pytest ended with exit code {code}; its tests stay pending", "red")
-            self._log.write("fallback", reason=f"pytest ended with exit code {code}")
-        self._publish(complete=code in (0, 1, 5))
+        self._publish("" if code in (0, 1, 5) else f"pytest ended with exit code {code}")
 
-    def _publish(self, *, complete: bool) -> None:
-        """Make the run's results the verdict."""
+    def _publish(self, trouble: str) -> None:
+        """Make the run's results the verdict; after `trouble` the tests that didn't finish stay pending."""
         finished = dict(self._in_run)
         self._outcomes.update(finished)
         for nodeid in [n for n, outcome in self._outcomes.items() if outcome not in ("failed", "error")]:
             self._failures.pop(nodeid, None)
-        if complete:
+        if not trouble:
             self._forget_collection_errors()
             self._pending, self._all_pending = {}, False
         counts = {
             "passed": sum(o == "passed" for o in finished.values()),
             "failed": sum(o == "failed" for o in finished.values()),
-            "errors": sum(o == "error" for o in finished.values()),
+            "errors": sum(o == "error" for o in finished.values()) + bool(trouble),
             "skipped": sum(o == "skipped" for o in finished.values()),
         }
         failing = self._failing()
-        self._log.write("verdict", **counts, outdated=len(self._pending), failures=[self._failures[n] for n in failing])
+        failures = [self._failures[nodeid] for nodeid in failing]
+        if trouble:
+            failures.append({"nodeid": "", "path": None, "line": None, "message": trouble})
+            self._screen.say(f"hotplug: {trouble}; the tests that it did not finish stay pending", "red")
+        self._trouble = trouble
+        self._log.write("verdict", **counts, outdated=self._outdated(), failures=failures)
         still = [nodeid for nodeid in failing if nodeid not in finished]
         self._screen.verdict(counts, self._left_out, still, time.monotonic() - self._started)
         self._screen.waiting(self._backend)
         self._host_the_loaded()
+
+    def _outdated(self) -> int:
+        """Return how many verdicts that still stand are not about the present bytes."""
+        return len(self._map.tests) if self._all_pending else len(self._pending)
 
     def _forget_collection_errors(self) -> None:
         """Drop the error of a test file that could be imported this time."""

@@ -1,0 +1,77 @@
+"""`hotplug check`: would this version load? In a child process, changing nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.cli.terminal import GREET, User
+
+
+def test_every_enabled_plugin_is_checked(user: User) -> None:
+    """One line each; a disabled plugin is left out unless it is named."""
+    user.plugin("one")
+    user.plugin("two")
+    user.plugin("off", manifest={"enabled": False})
+    done = user.types("check")
+    assert done.code == 0
+    assert [line.split(":")[0] for line in done.out.splitlines()] == ["one", "two"]
+    assert "version 1.0 loads" in done.out
+    named = user.types("check", "off")
+    assert (named.code, "[disabled]" in named.err) == (1, True)
+
+
+def test_a_fault_is_shown_and_the_others_are_still_checked(user: User) -> None:
+    """Exit code 1; the sound plugin is reported too."""
+    user.plugin("bad", "def run(:\n")
+    user.plugin("good")
+    bad, good = (done := user.types("check", "--json")).lines
+    assert done.code == 1
+    assert (bad["plugin"], bad["ok"], bad["slug"]) == ("bad", False, "syntax-error")
+    assert f"{Path('plugins/bad/main.py')}:1" in bad["text"]
+    assert (good["plugin"], good["ok"], good["version"], good["slug"]) == ("good", True, "1.0", "")
+
+
+def test_a_plugin_that_ends_or_hangs_its_process_hurts_only_the_child(user: User) -> None:
+    """An os._exit is reported with its code, an endless import after load_timeout."""
+    user.plugin("dies", "import os\nos._exit(7)\n")
+    user.plugin("hangs", "import threading\nthreading.Event().wait()\n")
+    dies, hangs = (done := user.types("check", "--json", HOTPLUG_LOAD_TIMEOUT="0.3")).lines
+    assert done.code == 1
+    assert dies["slug"] == "process-ended"
+    assert "exit code 7" in dies["text"]
+    assert hangs["slug"] == "load-timeout"
+
+
+def test_a_version_elsewhere_is_checked_before_it_is_put_in_place(user: User) -> None:
+    """--from DIR loads what lies there under the plugin's name; the version in place is untouched."""
+    before = (user.plugin("greeter") / "main.py").read_bytes()
+    user.write("new/main.py", GREET)
+    user.write("new/plugin.json", {"name": "greeter", "version": "2.0"})
+    done = user.types("check", "greeter", "--from", "new")
+    assert (done.code, "version 2.0 loads" in done.out) == (0, True)
+    user.write("new/main.py", "import no_such_package_anywhere\n")
+    done = user.types("check", "greeter", "--from", "new")
+    assert (done.code, "[missing-module]" in done.err) == (1, True)
+    assert (user.here / "plugins/greeter/main.py").read_bytes() == before
+    assert user.types("check", "--from", "new").code == 4
+
+
+def test_what_a_plugin_prints_does_not_break_the_report(user: User) -> None:
+    """A plugin that prints JSON at import is still reported by us alone."""
+    user.plugin("loud", "print('{\"ok\": false}', flush=True)\n" + GREET)
+    (told,) = user.types("check", "--json").lines
+    assert told["ok"] is True
+
+
+def test_nothing_is_started(user: User, tmp_path: Path) -> None:
+    """on_load is not called: a check must not start anybody's bot."""
+    mark = tmp_path / "started"
+    user.plugin("bot", f"import pathlib\ndef on_load():\n    pathlib.Path({str(mark)!r}).touch()\n" + GREET)
+    assert user.types("check").code == 0
+    assert not mark.exists()
+
+
+def test_no_plugins_is_5(user: User) -> None:
+    """A selection that can never match is told apart from a good result."""
+    assert user.types("check").code == 5
+    assert user.types("check", "--json").json["exit_code"] == 5

@@ -1,0 +1,43 @@
+"""`hotplug completion`: scripts for three shells, and the words that they ask for."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+
+from tests.cli.terminal import User
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_script_for_each_shell(user: User, shell: str) -> None:
+    """It names our command and variable, and the shell itself (where it is installed) finds no fault in it."""
+    done = user.types("completion", shell)
+    assert done.code == 0
+    assert "_HOTPLUG_COMPLETE" in done.out
+    if shutil.which(shell):
+        assert subprocess.run([shell, "-n"], input=done.out, text=True, check=False).returncode == 0
+
+
+def complete(user: User, words: str, word: int) -> list[str]:
+    """Return what bash would be offered for the word at this position."""
+    done = user.types(_HOTPLUG_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(word))
+    return [line.partition(",")[2] for line in done.out.splitlines()]
+
+
+def test_commands_and_plugins_are_completed(user: User) -> None:
+    """`hotplug st<TAB>` offers commands, `hotplug status gr<TAB>` plugins; broken settings offer nothing."""
+    user.plugin("greeter")
+    user.plugin("ticker")
+    assert complete(user, "hotplug st", 1) == ["status"]
+    assert complete(user, "hotplug status gr", 2) == ["greeter"]
+    user.write("hotplug.toml", "broken")
+    assert complete(user, "hotplug status gr", 2) == []
+
+
+def test_an_unknown_shell_is_a_usage_error(user: User) -> None:
+    """It lists the shells that we know."""
+    done = user.types("completion", "tcsh")
+    assert done.code == 4
+    assert all(shell in done.err for shell in ("bash", "zsh", "fish"))

@@ -1,0 +1,40 @@
+"""`hotplug demo`: the whole story, with the real parts, leaving nothing behind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.cli.terminal import User
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="watch mode needs a POSIX system for now")
+
+
+def test_the_story_is_told_and_nothing_is_left(user: User, tmp_path: Path) -> None:
+    """R20: 1.0, an edit, 2.0 in the same process, a broken version refused while 2.0 serves, recovery."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    done = user.types("demo", "--json", TMPDIR=str(temporary))
+    assert done.code == 0, done.err
+    told = done.lines
+    executed = [event for event in told if event["event"] == "executed"]
+    assert [event["version"] for event in executed] == ["1.0", "2.0", "2.0", "2.0"]
+    assert ["update_note" in event["result"] for event in executed] == [False, True, True, True]
+    states = [(event["state"], event["generation"]) for event in told if event["event"] == "status"]
+    assert states == [("serving", 2), ("degraded", 2), ("serving", 2)]
+    tests = [(event["failed"] == 0, event["left_out"] > 0) for event in told if event["event"] == "tests"]
+    assert tests == [(True, False), (True, True), (False, True), (True, True)]
+    assert told[-1]["ok"] is True
+    assert not list(temporary.glob("hotplug-demo-*"))
+    assert list(user.here.iterdir()) == []
+
+
+def test_a_copy_may_be_kept_but_never_overwrites(user: User) -> None:
+    """--keep into a directory that holds something of that name already is refused in words."""
+    user.write("kept/example_plugins/mine.txt", "mine")
+    done = user.types("demo", "--keep", "kept")
+    assert done.code == 4
+    assert "[already-exists]" in done.err
+    assert [path.name for path in (user.here / "kept/example_plugins").iterdir()] == ["mine.txt"]

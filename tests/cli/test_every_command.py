@@ -1,0 +1,82 @@
+"""What all commands share: help with examples, -C, errors for programs, exit codes."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_hotplug import __version__
+from pytest_hotplug.cli import listing, main
+from pytest_hotplug.reloader.errors import HotplugError
+from tests.cli.terminal import User
+
+COMMANDS = ("check", "completion", "config", "demo", "init", "list", "list-plugins-hot", "run", "status", "watch")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """--help shows how it is typed."""
+    assert main([command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "Usage: hotplug" in shown
+    assert "Examples:" in shown
+    assert "  hotplug " in shown or "hotplug completion" in shown
+
+
+def test_without_a_command_the_help_is_shown(user: User) -> None:
+    """`hotplug` alone is a question, not a fault."""
+    done = user.types()
+    assert (done.code, done.err) == (0, "")
+    assert all(command in done.out for command in ("demo", "init", "list-plugins-hot", "test-plugin", "watch"))
+
+
+def test_the_version_is_shown_without_an_installed_distribution(user: User) -> None:
+    """--version works from a bare checkout too."""
+    assert user.types("--version").out == f"hotplug, version {__version__}\n"
+
+
+def test_an_unknown_command_brings_the_nearest(user: User) -> None:
+    """A typo is a usage error that offers what I meant."""
+    done = user.types("lst")
+    assert done.code == 4
+    assert done.err == "hotplug: no command is named 'lst'; did you mean 'list'? [unknown-command]\n"
+
+
+def test_another_directory_may_be_named_before_or_after_the_command(user: User) -> None:
+    """-C DIR works in both places; a directory that isn't there is a usage error."""
+    user.plugin("greeter")
+    elsewhere = User(user.here.parent)
+    for arguments in (("-C", "project", "list"), ("list", "-C", "project"), ("run", "greeter", "-C", "project")):
+        assert elsewhere.types(*arguments).code == 0, arguments
+    assert elsewhere.types("-C", "nowhere", "list").code == 4
+
+
+def test_errors_are_json_for_programs(user: User) -> None:
+    """With --json an error is an object on stdout, with the exit code inside; stderr stays empty."""
+    for arguments in (("status", "nobody", "--json"), ("list", "--json", "--no-such-option"), ("lst", "--json")):
+        done = user.types(*arguments)
+        assert (done.code, done.err) == (4, "")
+        assert (done.json["schema_version"], done.json["exit_code"]) == (1, 4)
+        assert done.json["error"]
+
+
+def test_our_own_fault_is_3(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only then a traceback is shown, with the request to report it."""
+
+    def breaks() -> None:
+        raise RuntimeError("a bug of ours")
+
+    monkeypatch.setattr(listing, "plugins_on_disk", breaks)
+    assert main(["list"]) == 3
+    shown = capsys.readouterr().err
+    assert "Traceback" in shown
+    assert "please report it with the lines above [internal]" in shown
+
+
+def test_a_refusal_is_1_and_no_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What went wrong at the plugin is told apart from what I typed wrong."""
+
+    def refuses() -> None:
+        raise HotplugError("refused [watch-ended]")
+
+    monkeypatch.setattr(listing, "plugins_on_disk", refuses)
+    assert main(["list"]) == 1
