@@ -18,6 +18,7 @@ import click
 
 from pytest_hotplug.cli.observing import Observer
 from pytest_hotplug.cli.output import emit_json, json_option
+from pytest_hotplug.reloader.errors import UsageError
 
 __all__ = ["demo"]
 
@@ -155,6 +156,8 @@ def _copy(keep: str | None) -> Iterator[Path]:
     temporary = None if keep else Path(tempfile.mkdtemp(prefix="hotplug-demo-"))
     project = Path(keep) if keep else temporary
     assert project is not None, "either the user named a directory or we made one"
+    if keep and project.exists() and any(project.iterdir()):
+        raise UsageError(f"{keep} is not empty; name a new directory", "already-exists")
     try:
         project.mkdir(parents=True, exist_ok=True)
         ignore = shutil.ignore_patterns("__pycache__", "*.pyc")

@@ -69,11 +69,13 @@ def _execute(name: str, arguments: dict[str, Any]) -> Any:
     project = read_settings()
     sys.path[:0] = [str((project.root / path).resolve()) for path in project.settings.pythonpath]
     settings = msgspec.structs.replace(project.settings, on_change="all-wait")
-    with PluginManager.from_settings(settings, project.root) as manager:
+    with (
+        contextlib.redirect_stdout(sys.stderr),  # stdout is for the result alone
+        PluginManager.from_settings(settings, project.root) as manager,
+    ):
         generation = manager.load(name)
         try:
-            with contextlib.redirect_stdout(sys.stderr):
-                return manager.execute(name, **arguments)
+            return manager.execute(name, **arguments)
         except HotplugError:
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever the entry raises is told to its author

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import click
 
@@ -38,9 +38,9 @@ def directory_option(function: F) -> F:
     return option(function)
 
 
-def emit_json(facts: Mapping[str, Any]) -> None:
-    """Print one JSON object on one line."""
-    click.echo(json.dumps({"schema_version": SCHEMA_VERSION, **facts}, ensure_ascii=False, default=str))
+def emit_json(facts: Mapping[str, Any], file: TextIO | None = None) -> None:
+    """Print one JSON object on one line, to `file` or to stdout."""
+    click.echo(json.dumps({"schema_version": SCHEMA_VERSION, **facts}, ensure_ascii=False, default=str), file=file)
 
 
 def as_text(value: Any) -> str:

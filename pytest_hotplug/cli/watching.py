@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -41,34 +43,43 @@ def watch(poll: float | None, as_json: bool) -> int:
 
     project = read_settings(overrides={"poll_interval": poll})
     sys.path[:0] = [str((project.root / path).resolve()) for path in project.settings.pythonpath]
+    teller = _Teller(as_json, sys.stdout)
+    with (
+        _until_terminated() as ended,
+        contextlib.redirect_stdout(sys.stderr),  # what plugins print must not mix with our lines
+        PluginManager.from_settings(project.settings, project.root, starts=False) as manager,
+    ):
+        if not manager.discover():
+            teller.nothing(nothing_found(project))
+            return 5
+        _watch(manager, teller)
+        ended.wait()
+    return 0
+
+
+@contextlib.contextmanager
+def _until_terminated() -> Iterator[threading.Event]:
+    """Give an event that SIGTERM sets; Ctrl-C is a good end too."""
     ended = threading.Event()
     previous = signal.signal(signal.SIGTERM, lambda number, frame: ended.set())
     try:
-        with PluginManager.from_settings(project.settings, project.root, starts=False) as manager:
-            names = manager.discover()
-            if not names:
-                if as_json:
-                    emit_json({"error": nothing_found(project), "exit_code": 5})
-                else:
-                    click.echo(f"hotplug: {nothing_found(project)}", err=True)
-                return 5
-            for name in names:
-                _tell(_first(manager, name), as_json)
-            manager.start_watching(
-                _and_load_the_rest(manager, lambda name: _tell(_first(manager, name), as_json)),
-                tell=lambda outcome: _tell(_facts(outcome), as_json),
-            )
-            watching = manager.health()["watching"]
-            if as_json:
-                emit_json({"event": "watching", **watching, "plugins": len(names)})
-            else:
-                click.echo(f"hotplug: watching {len(names)} plugins ({watching['reason']}); Ctrl-C ends")
-            ended.wait()
+        yield ended
     except KeyboardInterrupt:
         click.echo("hotplug: stopped watching", err=True)
     finally:
         signal.signal(signal.SIGTERM, previous)
-    return 0
+
+
+def _watch(manager: PluginManager, teller: _Teller) -> None:
+    """Load everything once, then watch; returns while the watch goes on."""
+    names = manager.discover()
+    for name in names:
+        teller.tell(_first(manager, name))
+    watch = _and_load_the_rest(manager, lambda name: teller.tell(_first(manager, name)))
+    manager.start_watching(watch, tell=lambda outcome: teller.tell(_facts(outcome)))
+    watching = manager.health()["watching"]
+    text = f"hotplug: watching {len(names)} plugin{'s' * (len(names) != 1)} ({watching['reason']}); Ctrl-C ends"
+    teller.tell({"event": "watching", **watching, "plugins": len(names), "text": text})
 
 
 def _and_load_the_rest(manager: PluginManager, load: Callable[[str], None]) -> Watch:
@@ -122,9 +133,23 @@ def _kept(outcome: Outcome) -> str:
     return f"{outcome.name}: not reloaded, {serving}."
 
 
-def _tell(facts: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        emit_json(facts)
-    else:
-        click.echo(facts["text"])
-    sys.stdout.flush()
+@dataclass(frozen=True)
+class _Teller:
+    """Writes what happened, as JSON lines or as sentences, flushed at once."""
+
+    as_json: bool
+    out: TextIO
+
+    def tell(self, facts: dict[str, Any]) -> None:
+        if self.as_json:
+            emit_json(facts, self.out)
+        else:
+            click.echo(facts["text"], self.out)
+        self.out.flush()
+
+    def nothing(self, text: str) -> None:
+        """Say why there is nothing to watch."""
+        if self.as_json:
+            emit_json({"error": text, "exit_code": 5}, self.out)
+        else:
+            click.echo(f"hotplug: {text}", err=True)

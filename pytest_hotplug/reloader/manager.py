@@ -18,7 +18,7 @@ from pytest_hotplug.reloader.calls import Calls
 from pytest_hotplug.reloader.context import Host, LoopThread
 from pytest_hotplug.reloader.discovery import find_plugins
 from pytest_hotplug.reloader.errors import (
-    HotplugError,
+    Fault,
     InvalidPluginName,
     PluginDisabled,
     PluginLoadError,
@@ -103,8 +103,10 @@ class PluginManager:
 
         Raises UsageError `[duplicate-plugin]`.
         """
+        if self._closed:
+            raise UsageError("this manager is closed", "closed")
         found = find_plugins(self._layouts, self.settings.exclude)
-        gone = {name for name in self._registry.slots if name not in found}
+        gone = {name for name in list(self._registry.slots) if name not in found}
         for plugin in self._registry.forget(gone):
             finder.release(self, plugin.public)
         for plugin in self._registry.learn(found):
@@ -114,8 +116,6 @@ class PluginManager:
     def _slot(self, name: str) -> Slot:
         slot = self._registry.slots.get(name)
         if slot is None:
-            if self._closed:
-                raise UsageError("this manager is closed", "closed")
             known = self.discover()
             slot = self._registry.slots.get(name)
             if slot is None:
@@ -140,9 +140,7 @@ class PluginManager:
             return serving
         if isinstance(outcome, Unloaded):
             raise PluginDisabled(slot.name)
-        if outcome.error is not None:
-            raise PluginLoadError(outcome.error)
-        raise HotplugError(f"{slot.name}: nothing serves yet ({outcome.reason}). [not-loaded]")
+        raise PluginLoadError(outcome.error or _not_loaded(slot, outcome.reason))
 
     def execute(self, name: str, /, **kwargs: Any) -> Any:
         """Call the plugin's entry on its newest good generation.
@@ -198,7 +196,15 @@ class PluginManager:
             import asyncio
 
             await asyncio.to_thread(self._act_on_change, self._slot(name))
-        return self._lease(name)
+        while (generation := self._leases.take(name, lambda: self._registry.serving.get(name), wait=False)) is None:
+            import asyncio
+
+            await asyncio.to_thread(self._wait_until_served, name)  # loads and gates never hold up the event loop
+        return generation
+
+    def _wait_until_served(self, name: str) -> None:
+        self._leases.wait_open(name)
+        self.load(name)
 
     def _lease(self, name: str) -> Generation:
         generation = self._leases.take(name, lambda: self._registry.serving.get(name))
@@ -319,13 +325,17 @@ class PluginManager:
 
     def _on_batch(self, batch: Batch, tell: Callable[[Outcome], None] | None) -> None:
         self.discover()
-        places = {name: self._registry.slots[name].found.path for name in self._registry.serving}
+        # One that failed was wanted: it is tried again. One that nobody asked for yet is not loaded.
+        places = {n: s.found.path for n, s in list(self._registry.slots.items()) if self._is_wanted(s)}
         for name in plugins_touched(batch, places):
-            slot = self._registry.slots[name]
+            slot = self._slot(name)
             if self._enabled and slot.paused is None:
                 outcome = self._hot_loader.reload(name)
                 if tell is not None:
                     tell(outcome)
+
+    def _is_wanted(self, slot: Slot) -> bool:
+        return slot.name in self._registry.serving or slot.refusal is not None
 
     # -- end ------------------------------------------------------------------------------------
 
@@ -349,6 +359,13 @@ class PluginManager:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _not_loaded(slot: Slot, reason: str) -> Fault:
+    remedy = "Try again once its files rest."
+    return Fault(
+        slot.name, "not-loaded", f"nothing serves yet ({reason})", slot.found.path, remedy=remedy, own_bytes=False
+    )
 
 
 class _Background:

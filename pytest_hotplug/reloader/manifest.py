@@ -106,7 +106,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _DISPLAY = ("name", "version", "description", "author", "tags")
-_TYPES = {f.name: f.type for f in msgspec.structs.fields(Manifest) if f.name not in ("extra", "warnings", "file", "lines")}
+_OWN = ("extra", "warnings", "file", "lines")  # what we know of a manifest beyond its keys
+_TYPES = {f.name: f.type for f in msgspec.structs.fields(Manifest) if f.name not in _OWN}
 
 
 def parse_manifest(data: bytes | None, *, plugin: str, path: Path, layout: Layout) -> Manifest:
@@ -147,8 +148,10 @@ class _Reader:
         self.path = path
         self.faults: list[Fault] = []
         self.text = ""
+        self.theirs: Mapping[str, str] = {}  # what the manifest calls our keys, where that differs
 
     def read(self, layout: Layout) -> Manifest:
+        self.theirs = layout.manifest_keys
         table = self._table()
         if table is None:
             return Manifest()
@@ -166,7 +169,7 @@ class _Reader:
             if (values.get(limit) or 0) < 0:
                 self._blame("bad-manifest", f"/{limit}: expected no negative number of seconds", (limit,))
         values["name"] = values.get("name") or self.plugin
-        lines = {key: line for key in own if (line := self._line_of((_theirs(key, layout),), last=False))}
+        lines = {key: line for key in own if (line := self._line_of((key,), last=False))}
         values.setdefault("entry_point", layout.entry)
         return Manifest(**values, extra=extra, warnings=warnings, file=self.path.name, lines=lines)
 
@@ -279,21 +282,16 @@ class _Reader:
     def _line_of(self, keys: tuple[str, ...], *, last: bool) -> int | None:
         """Return the line of the innermost of `keys`, each looked for behind the one before."""
         position = 0
-        for key in keys:
+        for key in (self.theirs.get(keys[0], keys[0]), *keys[1:]):
             found = [m.start() for m in re.finditer(re.escape(json.dumps(key)) + r"\s*:", self.text[position:])]
             if not found:
                 break
             position += found[-1] if last else found[0]
-        return self.text.count("\n", 0, position) + 1
+        return self.text.count("\n", 0, position) + 1 if position else None
 
     def _line_text(self, line: int | None) -> str:
         lines = self.text.splitlines()
         return lines[line - 1] if line and line <= len(lines) else ""
-
-
-def _theirs(key: str, layout: Layout) -> str:
-    """Return what the manifest calls one of our keys."""
-    return layout.manifest_keys.get(key, key)
 
 
 class _Refused(ValueError):

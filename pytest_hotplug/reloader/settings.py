@@ -6,6 +6,7 @@ Precedence: keywords (the command line) > `HOTPLUG_*` environment > `hotplug.tom
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -156,8 +157,10 @@ def make_settings(values: Mapping[str, Any], origins: Mapping[str, str] | None =
         "poll_interval",
         "keep_versions",
     ):
-        if (getattr(settings, name) or 0) < 0:
-            raise UsageError(f"setting {name!r} must not be negative", "bad-setting")
+        value = getattr(settings, name) or 0
+        if value < 0 or not math.isfinite(value):
+            origin = (origins or {}).get(name, "keyword")
+            raise UsageError(f"setting {name!r} (from {origin}) must be finite and not negative", "bad-setting")
     return settings
 
 

@@ -174,9 +174,9 @@ def _program(file: Path, *arguments: str) -> None:
 
 
 def copy_examples(directory: Path) -> None:
-    """Lay the example plugins into `directory/plugins`, without what their runs left behind."""
+    """Lay the example plugins into `directory`, under their own name and without what their runs left behind."""
     junk = shutil.ignore_patterns("__pycache__", ".pytest_cache", ".hotplug")
-    shutil.copytree(PROJECT / "example_plugins", directory / "plugins", ignore=junk)
+    shutil.copytree(PROJECT / "example_plugins", directory / "example_plugins", ignore=junk)
 
 
 PARSERS: dict[str, Callable[[str], object]] = {

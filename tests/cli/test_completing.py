@@ -23,7 +23,7 @@ def test_a_script_for_each_shell(user: User, shell: str) -> None:
 def complete(user: User, words: str, word: int) -> list[str]:
     """Return what bash would be offered for the word at this position."""
     done = user.types(_HOTPLUG_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(word))
-    return [line.partition(",")[2] for line in done.out.splitlines()]
+    return [line.partition(",")[2] for line in done.out.split()]
 
 
 def test_commands_and_plugins_are_completed(user: User) -> None:

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.architecture.project import plugin_is_installed
 from tests.cli.terminal import User
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="watch mode needs a POSIX system for now")
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="watch mode needs a POSIX system for now"),
+    pytest.mark.skipif(not plugin_is_installed(), reason="the demo runs pytest, which finds installed plugins only"),
+]
 
 
 def test_the_story_is_told_and_nothing_is_left(user: User, tmp_path: Path) -> None:

@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from pytest_hotplug.cli import main
 from tests.architecture.project import PYTEST_PLUGIN, plugin_is_installed
 from tests.cli.terminal import User
 
@@ -43,17 +45,21 @@ def test_what_is_there_is_never_overwritten(user: User) -> None:
 
 
 @pytest.mark.parametrize("name", ["Weather", "../weather", "we-ather", "class", "1st", "x" * 65, "con"])
-def test_a_name_that_cannot_be_a_plugins_is_refused(user: User, name: str) -> None:
+def test_a_name_that_cannot_be_a_plugins_is_refused(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Exit code 4, the rule in words, and nothing made."""
-    done = user.types("init", name)
-    assert (done.code, "[invalid-name]" in done.err) == (4, True)
-    assert list(user.here.iterdir()) == []
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", name]) == 4
+    assert "[invalid-name]" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_it_may_go_elsewhere_and_follows_that_plugin_dirs_layout(user: User) -> None:
     """--plugin-dir chooses the place; where manifests are called otherwise, the new one is too."""
     user.write(
-        "hotplug.toml", '[[dirs]]\npath = "plugins"\n[[dirs]]\npath = "cogs"\nmanifest = "info.json"\nentry = "bot:go"\n'
+        "hotplug.toml",
+        '[[dirs]]\npath = "plugins"\n[[dirs]]\npath = "cogs"\nmanifest = "info.json"\nentry = "bot:go"\n',
     )
     told = user.types("init", "rain", "--plugin-dir", "cogs", "--json").json
     assert told["path"] == str((user.here / "cogs/rain").resolve())

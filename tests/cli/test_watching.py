@@ -15,7 +15,8 @@ posix = pytest.mark.skipif(os.name != "posix", reason="sends signals to a proces
 
 @posix
 def test_each_save_is_told_with_what_became_of_it(user: User) -> None:
-    """Loaded, unchanged after a touch, reloaded, refused with the old one serving, reloaded; SIGTERM ends with 0."""
+    """Loaded, unchanged after a touch, reloaded, refused with the old one serving, reloaded; what a plugin
+    prints stays out of it, and SIGTERM ends with 0."""
     main = user.plugin("greeter") / "main.py"
     with user.starts("watch", "--json") as watching:
         assert watching.until(event="loaded")["plugin"] == "greeter"
@@ -29,7 +30,7 @@ def test_each_save_is_told_with_what_became_of_it(user: User) -> None:
         assert refused["serving"] == 2
         assert "generation 2 keeps serving" in refused["text"]
         assert "main.py:1  SyntaxError" in refused["text"]
-        user.write("plugins/greeter/main.py", GREET)
+        user.write("plugins/greeter/main.py", "print('{}', flush=True)\n" + GREET)
         assert watching.until(event="reloaded")["serving"] == 3
         assert watching.end(signal.SIGTERM) == 0
 
@@ -40,7 +41,7 @@ def test_people_read_sentences_and_ctrl_c_is_a_good_end(user: User) -> None:
     user.plugin("greeter")
     with user.starts("watch") as watching:
         assert watching.line() == "greeter: version 1.0"
-        assert watching.line().startswith("hotplug: watching 1 plugins (")
+        assert watching.line().startswith("hotplug: watching 1 plugin (")
         user.write("plugins/greeter/main.py", GREET.replace("hello", "salut"))
         assert watching.line() == "greeter: generation 2 serves"
         assert watching.end(signal.SIGINT) == 0
