@@ -6,6 +6,7 @@ shared by the process and bounded; nothing in it keeps a generation alive.
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections import OrderedDict
@@ -43,3 +44,13 @@ def _compile(data: bytes, filename: str) -> CodeType:
         return compile(data, filename, "exec", dont_inherit=True)
     except ValueError as error:  # null bytes, on Python 3.11
         raise SyntaxError(str(error), (filename, 1, 1, "")) from None
+
+
+def _after_fork_in_child() -> None:
+    """Start with a lock that no thread of the parent holds."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

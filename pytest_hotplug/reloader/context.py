@@ -37,6 +37,11 @@ class LoopThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
+    def after_fork(self) -> None:
+        """Forget, in a child process, the loop and the thread of the parent; the next use makes new ones."""
+        self._lock = threading.Lock()
+        self._loop = self._thread = None
+
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine to its end and return its result; call it from outside the loop only."""
         import asyncio
@@ -88,6 +93,10 @@ class Host:
         self._lock = threading.Lock()  # guards _made and _object
         self._made = False
         self._object: Any = None
+
+    def after_fork(self) -> None:
+        """Start, in a child process, with a lock that no thread of the parent holds."""
+        self._lock = threading.Lock()
 
     def set(self, host: Any) -> None:
         """Give plugins this object from now on."""

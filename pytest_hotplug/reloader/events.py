@@ -52,6 +52,11 @@ class Events:
         self._delivery = threading.RLock()
         self._delivering = False  # guarded by _delivery
 
+    def after_fork(self) -> None:
+        """Start, in a child process, with a lock that no thread of the parent holds."""
+        self._delivery = threading.RLock()
+        self._delivering = False
+
     def subscribe(self, subscriber: Callable[[Event], None]) -> Callable[[], None]:
         """Call `subscriber` with every event from now on; return what ends it."""
         self._subscribers = [*self._subscribers, subscriber]

@@ -9,6 +9,7 @@ snapshot. The ordinary path finder never sees these names: it would load unhashe
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import weakref
@@ -320,3 +321,13 @@ def _package_spec(fullname: str, path: Sequence[str] | None) -> ModuleSpec | Non
     spec.submodule_search_locations = sorted(beside) if direct else []
     _packages[fullname] = spec
     return spec
+
+
+def _after_fork_in_child() -> None:
+    """Start with a lock that no thread of the parent holds."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

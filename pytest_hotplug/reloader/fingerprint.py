@@ -113,7 +113,7 @@ def _walk(
                         _walk(entry.path, f"{prefix}{name}/", counted, others, root, depth + 1)
                     continue
                 into = counted if name.endswith((".py", ".json")) else others
-                if into is not None:
+                if into is counted or (into is not None and entry.is_file()):
                     s = entry.stat()
                     into[prefix + name] = (s.st_mtime_ns, s.st_size, s.st_ino, s.st_ctime_ns)
             except FileNotFoundError:
@@ -138,7 +138,7 @@ def snapshot(path: Path, *, plugin: str, ignore: Sequence[str] = ()) -> Snapshot
     _check_size(plugin, path, look, others)
     files = {name: _bytes(look, name, plugin, path, signature) for name, signature in look.files.items()}
     md5 = {name: md5_of(data) for name, data in files.items()}
-    files.update({name: _bytes(look, name, plugin, path, signature) for name, signature in others.items()})
+    files.update(_data(look, others, plugin, path))
     if not look_at(path, ignore).same_as(look):
         raise Unsettled(f"{plugin}: files changed while they were read")
     return Snapshot(look, files, md5, digest_of(files, md5))
@@ -166,8 +166,19 @@ def _check_size(plugin: str, path: Path, look: Look, others: Mapping[str, Signat
     raise PluginFault(Fault(plugin, "plugin-too-large", message, path, remedy=remedy, own_bytes=False))
 
 
-def _bytes(look: Look, name: str, plugin: str, path: Path, expected: Signature) -> bytes:
-    """Read one file through one descriptor and make sure that it is the one that was looked at."""
+def _data(look: Look, others: Mapping[str, Signature], plugin: str, path: Path) -> dict[str, bytes]:
+    """Read the files that don't count; one that moves (the plugin's own log, say) is as it is at that moment."""
+    found: dict[str, bytes] = {}
+    for name in others:
+        try:
+            found[name] = _bytes(look, name, plugin, path, None)
+        except Unsettled:
+            continue  # it is gone
+    return found
+
+
+def _bytes(look: Look, name: str, plugin: str, path: Path, expected: Signature | None) -> bytes:
+    """Read one file through one descriptor and make sure that it is `expected`, the one that was looked at."""
     try:
         # O_NONBLOCK: a FIFO named main.py must not hang the worker.
         fd = _open(_realpath(f"{look.root}/{name}"), os.O_RDONLY | _O_NONBLOCK | _O_CLOEXEC)
@@ -186,7 +197,8 @@ def _bytes(look: Look, name: str, plugin: str, path: Path, expected: Signature) 
         raise PluginFault(_unreadable(plugin, path / name, error)) from None
     finally:
         _close(fd)
-    if (after.st_mtime_ns, after.st_size, after.st_ino, after.st_ctime_ns) != expected or len(data) != expected[1]:
+    read = (after.st_mtime_ns, after.st_size, after.st_ino, after.st_ctime_ns)
+    if expected is not None and (read != expected or len(data) != expected[1]):
         raise Unsettled(f"{plugin}: {name} changed while it was read")
     return data
 

@@ -56,6 +56,9 @@ def health_of(
     states = {name: state_of(slot, registry) for name, slot in sorted(registry.slots.items())}
     failed = [f"{name}: nothing serves" for name, state in states.items() if state == "failed"]
     degraded = [f"{n}: {registry.slots[n].refusal.fault}" for n, s in states.items() if s == "degraded"]  # type: ignore[union-attr]
+    degraded += [
+        f"{name}: {said}" for name in sorted(registry.serving) if (said := _own_health(name, registry, leases))
+    ]
     if watching is not None and not watching.alive:
         degraded.append("the watcher is down; plugins are still checked before each execution")
     return {
@@ -70,3 +73,19 @@ def health_of(
         "pid": os.getpid(),
         "python": sys.version.split()[0],
     }
+
+
+def _own_health(name: str, registry: Registry, leases: Leases) -> str:
+    """Ask a plugin's own `health()`; return what is wrong, "" when nothing is or it has no opinion."""
+    generation = leases.take(name, lambda: registry.serving.get(name), wait=False)
+    if generation is None:
+        return ""
+    if generation.hooks.health is None:
+        leases.give_back(generation)
+        return ""
+    try:
+        said = generation.context.run(leases.call(generation, generation.hooks.health))
+    except Exception as error:  # noqa: BLE001  # whatever a plugin raises here is its answer
+        return f"health() raised {type(error).__name__}: {error}"
+    well = said.get("status", "ok") == "ok" if isinstance(said, dict) else said is None or bool(said)
+    return "" if well else f"health() says {said!r}"

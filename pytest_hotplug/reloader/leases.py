@@ -51,6 +51,10 @@ class Leases:
         # finalizer gives back waits here until the lock is free.
         self._collected: deque[Generation] = deque()
 
+    def after_fork(self) -> None:
+        """Start, in a child process, with a lock that no thread of the parent holds."""
+        self._changed = threading.Condition(threading.Lock())
+
     def take(self, name: str, current: Callable[[], Generation | None], *, wait: bool = True) -> Generation | None:
         """Pin and return what `current()` says, in one step; while `name` is gated wait, or return None."""
         with self._changed:

@@ -85,6 +85,8 @@ class Loader:
         namespace = self._namespace(found, snapshot, number, load)
         first(namespace)
         main = entry_point.module if entry_point else ""
+        if entry_point is not None:
+            self._check_module(found, namespace, entry_point, manifest)
         with _Pointing("import", found, snapshot):
             namespace.load(namespace.public)
             namespace.load(namespace.full_name(main))
@@ -187,14 +189,18 @@ class Loader:
         own = Entry.of(function, self._injectable)
         return replace(own, injected=own.injected - set(manifest.parameters))
 
+    @staticmethod
+    def _check_module(found: Found, namespace: Namespace, entry: EntryPoint, manifest: Manifest) -> None:
+        """Refuse an entry in a module that the plugin doesn't hold; nothing of it has run yet."""
+        if not namespace.has(entry.module):
+            known = [name for name in namespace.relative_names() if name]
+            message = f"entry {entry}: the plugin has no module {entry.module!r}{did_you_mean(entry.module, known)}"
+            raise PluginFault(Fault(found.name, "bad-entry", message, found.path / (manifest.file or ".")))
+
     def _function(
         self, found: Found, namespace: Namespace, entry: EntryPoint, manifest: Manifest, what: str
     ) -> Callable[..., Any]:
         where = found.path / manifest.file if manifest.file else found.path
-        if not namespace.has(entry.module):
-            known = [name for name in namespace.relative_names() if name]
-            message = f"{what} {entry}: the plugin has no module {entry.module!r}{did_you_mean(entry.module, known)}"
-            raise PluginFault(Fault(found.name, "bad-entry", message, where, manifest.lines.get("entry_point")))
         module = namespace.load(namespace.full_name(entry.module))
         function = getattr(module, entry.attribute, None)
         file = getattr(module, "__file__", None)

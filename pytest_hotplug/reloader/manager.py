@@ -7,7 +7,9 @@ is injected by the package's front door.
 from __future__ import annotations
 
 import logging
+import os
 import threading
+import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -41,6 +43,7 @@ from pytest_hotplug.reloader.watching import Batch, Watch, Watching, plugins_tou
 __all__ = ["PluginManager"]
 
 LOG = logging.getLogger("hotplug")
+_managers: weakref.WeakSet[PluginManager] = weakref.WeakSet()
 
 
 class PluginManager:
@@ -87,6 +90,15 @@ class PluginManager:
         self._watching: Watching | None = None
         self._background = _Background(self._hot_loader)
         self._lock = threading.Lock()  # guards _watching
+        _managers.add(self)
+
+    def _after_fork(self) -> None:
+        """Go on in a child process: no thread of the parent exists here, and no lock may wait for one."""
+        for part in (self._registry, self._leases, self._events, self._loop, self._host, self._hot_loader):
+            part.after_fork()
+        self._background = _Background(self._hot_loader)
+        self._watching = None
+        self._lock = threading.Lock()
 
     def _make_loader(self, hot: HotLoader) -> Loader:
         return Loader(self.settings, self._host, self._loop, hot)
@@ -404,3 +416,12 @@ class _Background:
                 self._hot.reload(name)
             except Exception:
                 LOG.exception("hotplug.background_reload_failed", extra={"plugin": name})
+
+
+def _after_fork_in_child() -> None:
+    for manager in list(_managers):
+        manager._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

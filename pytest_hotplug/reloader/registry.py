@@ -65,6 +65,13 @@ class Registry:
         self.lock = threading.RLock()  # guards slots and names; `serving` changes under the transaction guard
         self.since = time.time()
 
+    def after_fork(self) -> None:
+        """Forget, in a child process, what the parent's other threads were doing."""
+        self.lock = threading.RLock()
+        for slot in self.slots.values():
+            slot.turn = threading.Lock()
+            slot.settling = False
+
     def learn(self, found: Mapping[str, Found]) -> list[Found]:
         """Take over what discovery found; return what is new."""
         with self.lock:

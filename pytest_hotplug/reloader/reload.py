@@ -68,6 +68,13 @@ class HotLoader:
         self._build: _Build | None = None  # of the open transaction, when it is ours
         self._superseded: deque[Generation] = deque()  # they no longer serve, and wait to be retired
 
+    def after_fork(self) -> None:
+        """Forget, in a child process, what the parent's other threads were loading."""
+        if transaction.current() is None:
+            self._build = None
+        self._thread.after_fork()
+        self._retirement.after_fork()
+
     # -- what users call ------------------------------------------------------------------------
 
     def check_plugin_updates(self, name: str) -> bool:
@@ -651,13 +658,14 @@ class _Build:
         replaced = [g for n in reversed(self.order) if (g := self._registry.serving.get(n)) is not None]
         for name in self.order:
             finder.publish(owner, self.candidates[name].namespace)
+            # Before anybody can call it: a lazy import of a call that begins now is a load of its own.
+            self.candidates[name].namespace.transaction = None
         self._registry.swap(self.candidates)
         self._hot._superseded.extend(replaced)
         for name in self.order:
             self._serves(self._hot._slot_of(name), self.candidates[name])
 
     def _serves(self, slot: Slot, generation: Generation) -> None:
-        generation.namespace.transaction = None
         slot.number = generation.number
         slot.reloads += generation.number > 1
         if slot.name in self._from_disk:  # else newer bytes on disk may still be refused, and stay so

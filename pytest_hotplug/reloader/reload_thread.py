@@ -46,6 +46,11 @@ class ReloadThread:
         self._jobs: queue.SimpleQueue[_Job | None] | None = None
         self._thread: threading.Thread | None = None
 
+    def after_fork(self) -> None:
+        """Forget, in a child process, the thread of the parent; the next job gets a new one."""
+        self._lock = threading.Lock()
+        self._jobs = self._thread = None
+
     def run(self, function: Callable[[], T], timeout: float) -> T:
         """Run `function` and return its result or raise its error; raises TimeoutError after `timeout` seconds.
 

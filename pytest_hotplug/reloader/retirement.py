@@ -35,6 +35,11 @@ class Retirement:
         self._threads: list[threading.Thread] = []
         self._down: set[int] = set()  # ids of generations whose on_unload ran already (stop-first)
 
+    def after_fork(self) -> None:
+        """Forget, in a child process, the threads of the parent."""
+        self._lock = threading.Lock()
+        self._threads = []
+
     def supersede(self, old: Iterable[Generation], *, wait: bool) -> None:
         """Retire generations that no longer serve, each at its last lease's end.
 

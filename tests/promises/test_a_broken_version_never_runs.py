@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -135,7 +137,8 @@ def test_broken_bytes_are_executed_once(plugins: PluginDir, tmp_path: Path) -> N
     plugins.write("shop", main=GOOD)
     manager = plugins.manager()
     manager.execute("shop")
-    plugins.write("shop", main=f"open({str(counted)!r}, 'a').write('x')\nraise RuntimeError\n")
+    count = f"with open({str(counted)!r}, 'a') as file:\n    file.write('x')\n"
+    plugins.write("shop", main=f"{count}raise RuntimeError\n")
     for _ in range(5):
         assert manager.execute("shop") == "good"
         manager.reload("shop")
@@ -179,6 +182,8 @@ def test_an_import_that_never_ends_costs_one_thread(plugins: PluginDir) -> None:
     plugins.write("shop", main=GOOD.replace("good", "better"))
     assert isinstance(manager.reload("shop"), Reloaded)
     assert manager.execute("shop") == "better"
-    import sys
-
     sys.shop_may_end = True  # type: ignore[attr-defined]
+    for thread in threading.enumerate():
+        if thread.name == "hotplug-reload":
+            thread.join(10)
+    del sys.shop_may_end  # type: ignore[attr-defined]

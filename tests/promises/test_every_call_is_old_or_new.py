@@ -144,9 +144,9 @@ def test_callers_that_check_for_themselves_see_no_mix(
     manager.load("hammer")
     with Callers(manager) as callers:
         for number in range(30):
+            seen = manager.load("hammer").number
             plugins.put("hammer", "unused.py", f"NUMBER = {number}\n")
             deadline = time.monotonic() + 10
-            seen = manager.load("hammer").number
             while manager.load("hammer").number == seen and time.monotonic() < deadline:
                 time.sleep(0.001)
             assert manager.load("hammer").number > seen, "the edit was never served"
