@@ -30,5 +30,7 @@ def config(as_json: bool) -> int:
         emit_json({"root": str(project.root), "file": project.file and str(project.file), "settings": settings})
     else:
         click.echo(f"project: {project.root}")
-        table(("setting", "value", "from"), rows)
+        file = project.file
+        shown = ((name, value, file.name if file and origin == str(file) else origin) for name, value, origin in rows)
+        table(("setting", "value", "from"), shown)
     return 0

@@ -179,10 +179,12 @@ def _uninstall(gone: Namespace, name: _Name) -> None:
 
 
 def _displaced(public: str) -> dict[str, ModuleType]:
-    """Return what ordinary machinery imported under a plugin's name."""
+    """Return what ordinary machinery imported under a plugin's name, before or under the open load."""
+    load = transaction.current()
+    replaced = load.journal.replaced() if load is not None else {}
     return {
         full_name: module
-        for full_name, module in list(sys.modules.items())
+        for full_name, module in {**sys.modules, **replaced}.items()
         if (full_name == public or full_name.startswith(public + "."))
         and not _is_test_name(full_name, public)
         and "__hotplug_generation__" not in vars(module)

@@ -21,7 +21,7 @@ from pathlib import Path
 from pytest_hotplug.reloader.errors import Fault, PluginFault
 from pytest_hotplug.reloader.names import is_noise, is_test
 
-__all__ = ["Look", "Snapshot", "Unsettled", "digest_of", "look_at", "settle", "snapshot"]
+__all__ = ["Look", "Snapshot", "Unsettled", "digest_of", "look_at", "settle", "snapshot", "unchanged"]
 
 # Bound at import: a test that patches builtins.open or os.* must not blind the reloader.
 _open, _read, _fstat, _close, _scandir, _stat, _realpath = (
@@ -46,11 +46,17 @@ class Unsettled(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One cheap look at a tree: where it really lies, and the signature of every counted file."""
+    """One cheap look at a tree: where it really lies, and the signature of every counted file.
+
+    `places` are the directories (the configured path first) and the files by their path: as long
+    as the signature of each is the same, nothing was added, removed, renamed or edited. Empty when
+    that can't be relied on, because a directory was so young that a change in the same tick would hide.
+    """
 
     root: str
     files: Mapping[str, Signature]
     at: int  # time.time_ns() before the look
+    places: tuple[tuple[str, Signature], ...] = ()
 
     def same_as(self, other: Look) -> bool:
         return self.files == other.files and self.root == other.root
@@ -83,12 +89,39 @@ def _ignored(relative: str, patterns: Sequence[str]) -> bool:
 def look_at(path: str | Path, ignore: Sequence[str] = ()) -> Look:
     """Take the signature of every .py and .json below `path` that counts; raises OSError."""
     at = time.time_ns()
+    directories = {os.fspath(path): _signature(_stat(path))}
     root = _realpath(path)
     files: dict[str, Signature] = {}
-    _walk(root, "", files, None, root, 0)
+    _walk(root, "", files, None, root, 0, directories)
     if ignore:
         files = {name: s for name, s in files.items() if not _ignored(name, ignore)}
-    return Look(root, files, at)
+    return Look(root, files, at, _places(at, root, directories, files))
+
+
+def unchanged(look: Look) -> bool:
+    """Tell by one stat of each place that nothing changed; False means: look properly."""
+    stat = _stat
+    try:
+        for place, signature in look.places:
+            s = stat(place)
+            if (s.st_mtime_ns, s.st_size, s.st_ino, s.st_ctime_ns) != signature:
+                return False
+    except OSError:
+        return False
+    return bool(look.places)
+
+
+def _places(
+    at: int, root: str, directories: Mapping[str, Signature], files: Mapping[str, Signature]
+) -> tuple[tuple[str, Signature], ...]:
+    """Return what `unchanged` looks at; nothing where a directory's times don't tell of what lies in it."""
+    if os.name != "posix" or any(at - s[0] < RACY_NS or at - s[3] < RACY_NS for s in directories.values()):
+        return ()
+    return (*directories.items(), *((f"{root}/{name}", signature) for name, signature in files.items()))
+
+
+def _signature(s: os.stat_result) -> Signature:
+    return (s.st_mtime_ns, s.st_size, s.st_ino, s.st_ctime_ns)
 
 
 def _walk(
@@ -98,8 +131,10 @@ def _walk(
     others: dict[str, Signature] | None,
     root: str,
     depth: int,
+    directories: dict[str, Signature],
 ) -> None:
     """Collect the signatures below `top`: of .py and .json files, and into `others` of all the rest."""
+    directories[top] = _signature(_stat(top))  # before the listing: what comes in between must show
     with _scandir(top) as entries:
         for entry in entries:
             name = entry.name
@@ -110,12 +145,11 @@ def _walk(
             try:
                 if entry.is_dir():
                     if depth < MAX_DEPTH:
-                        _walk(entry.path, f"{prefix}{name}/", counted, others, root, depth + 1)
+                        _walk(entry.path, f"{prefix}{name}/", counted, others, root, depth + 1, directories)
                     continue
                 into = counted if name.endswith((".py", ".json")) else others
                 if into is counted or (into is not None and entry.is_file()):
-                    s = entry.stat()
-                    into[prefix + name] = (s.st_mtime_ns, s.st_size, s.st_ino, s.st_ctime_ns)
+                    into[prefix + name] = _signature(entry.stat())
             except FileNotFoundError:
                 continue  # it vanished between the listing and the look: the next look will tell
             if len(counted) > MAX_FILES:
@@ -133,7 +167,7 @@ def snapshot(path: Path, *, plugin: str, ignore: Sequence[str] = ()) -> Snapshot
     look = _looked(path, plugin, ignore)
     others: dict[str, Signature] = {}
     everything: dict[str, Signature] = {}
-    _walk(look.root, "", everything, others, look.root, 0)
+    _walk(look.root, "", everything, others, look.root, 0, {})
     others.update({name: s for name, s in everything.items() if name not in look.files})
     _check_size(plugin, path, look, others)
     files = {name: _bytes(look, name, plugin, path, signature) for name, signature in look.files.items()}
@@ -197,8 +231,7 @@ def _bytes(look: Look, name: str, plugin: str, path: Path, expected: Signature |
         raise PluginFault(_unreadable(plugin, path / name, error)) from None
     finally:
         _close(fd)
-    read = (after.st_mtime_ns, after.st_size, after.st_ino, after.st_ctime_ns)
-    if expected is not None and (read != expected or len(data) != expected[1]):
+    if expected is not None and (_signature(after) != expected or len(data) != expected[1]):
         raise Unsettled(f"{plugin}: {name} changed while it was read")
     return data
 

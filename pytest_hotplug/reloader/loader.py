@@ -195,7 +195,8 @@ class Loader:
         if not namespace.has(entry.module):
             known = [name for name in namespace.relative_names() if name]
             message = f"entry {entry}: the plugin has no module {entry.module!r}{did_you_mean(entry.module, known)}"
-            raise PluginFault(Fault(found.name, "bad-entry", message, found.path / (manifest.file or ".")))
+            where = found.path / (manifest.file or ".")
+            raise PluginFault(Fault(found.name, "bad-entry", message, where, manifest.lines.get("entry_point")))
 
     def _function(
         self, found: Found, namespace: Namespace, entry: EntryPoint, manifest: Manifest, what: str

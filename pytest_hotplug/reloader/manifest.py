@@ -249,13 +249,20 @@ class _Reader:
         return own, extra
 
     def _value(self, key: str, value: Any, layout: Layout) -> Any:
+        if key == "parameters" and isinstance(value, dict):
+            # One by one: the checker's own pointer leaves the keys of a dict out.
+            return {name: self._checked((key, name), table, Parameter) for name, table in value.items()}
+        if layout.foreign and key in _DISPLAY:
+            return _displayed(value, _TYPES[key])
+        return self._checked((key,), value, _TYPES[key])
+
+    def _checked(self, at: tuple[str, ...], value: Any, wanted: Any) -> Any:
+        """Return `value` as the type that is wanted; blame the manifest and return UNSET if it doesn't fit."""
         try:
-            return msgspec.convert(value, _TYPES[key])
+            return msgspec.convert(value, wanted)
         except msgspec.ValidationError as error:
-            if layout.foreign and key in _DISPLAY:
-                return json.dumps(value)
             said, _, where = str(error).partition(" - at `$")
-            keys = (key, *re.findall(r"\.(\w+)", where))
+            keys = (*at, *re.findall(r"\.(\w+)", where))
             index = "".join(f"/{i}" for i in re.findall(r"\[(\d+)\]", where))
             pointer = "/" + "/".join(keys) + index
             self._blame("bad-manifest", f"{pointer}: {said[:1].lower()}{said[1:].replace('`', '')}", keys)
@@ -292,6 +299,14 @@ class _Reader:
     def _line_text(self, line: int | None) -> str:
         lines = self.text.splitlines()
         return lines[line - 1] if line and line <= len(lines) else ""
+
+
+def _displayed(value: Any, wanted: Any) -> Any:
+    """Return what another family's manifest says for people to read, as text if it is of another type."""
+    try:
+        return msgspec.convert(value, wanted)
+    except msgspec.ValidationError:
+        return json.dumps(value)
 
 
 class _Refused(ValueError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_hotplug.reloader.discovery import Found
@@ -43,6 +43,7 @@ class Slot:
     number: int = 0  # of the newest generation that served
     reloads: int = 0
     settling: bool = False
+    ignore: Sequence[str] = ()  # `watch_ignore` of the manifest that was read last
     enabled: bool = True
     canaries: list[weakref.ref[Canary]] = field(default_factory=list)
     turn: threading.Lock = field(default_factory=threading.Lock)

@@ -21,7 +21,7 @@ from pytest_hotplug.reloader.dependencies import dependents_of, find_cycle
 from pytest_hotplug.reloader.discovery import Found
 from pytest_hotplug.reloader.errors import Fault, PluginDisabled, PluginFault, did_you_mean, forget_sources
 from pytest_hotplug.reloader.events import Event, Events
-from pytest_hotplug.reloader.fingerprint import Snapshot, Unsettled, look_at, settle, snapshot
+from pytest_hotplug.reloader.fingerprint import Snapshot, Unsettled, look_at, settle, snapshot, unchanged
 from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.leases import Leases, calling
 from pytest_hotplug.reloader.loader import Loader, State, manifest_of, prepare_package
@@ -105,11 +105,9 @@ class HotLoader:
         if seen is None or seen.racy:
             return False
         try:
-            if not look_at(slot.found.path, self._ignore(slot.name)).same_as(seen.look):
-                return False
+            return self._same(slot, seen) and self._settled_matter(slot, seen.digest)
         except OSError:
             return self._still_refused(slot, "")
-        return self._settled_matter(slot, seen.digest)
 
     def changed(self, slot: Slot) -> bool:
         """Tell whether a reload has something to do, by content."""
@@ -124,11 +122,13 @@ class HotLoader:
         """Read the bytes if the signature says so; None when they can't be read or are in motion."""
         seen = slot.seen
         try:
-            look = look_at(slot.found.path, self._ignore(slot.name))
-            if seen is not None and not seen.racy and look.same_as(seen.look):
+            if seen is not None and not seen.racy and self._same(slot, seen):
                 self._serves(slot, seen.digest)
                 return seen
-            return self._saw(slot, snapshot(slot.found.path, plugin=slot.name, ignore=self._ignore(slot.name)))
+            found = snapshot(slot.found.path, plugin=slot.name, ignore=slot.ignore)
+            if self._ignores_otherwise(slot, found):
+                found = snapshot(slot.found.path, plugin=slot.name, ignore=slot.ignore)
+            return self._saw(slot, found)
         except (OSError, PluginFault, Unsettled):
             return None  # a reload will find out the same, and say it
 
@@ -155,9 +155,26 @@ class HotLoader:
         self._serves(slot, found.digest)
         return seen
 
-    def _ignore(self, name: str) -> list[str]:
-        serving = self.registry.serving.get(name)
-        return serving.manifest.watch_ignore if serving is not None else []
+    @staticmethod
+    def _same(slot: Slot, seen: Seen) -> bool:
+        """Tell whether the files are as they were seen; raises OSError."""
+        if unchanged(seen.look):
+            return True
+        look = look_at(slot.found.path, slot.ignore)
+        same = look.same_as(seen.look)
+        if same and look.places:  # only now old enough for the quick look
+            slot.seen = replace(seen, look=look)
+        return same
+
+    @staticmethod
+    def _ignores_otherwise(slot: Slot, found: Snapshot) -> bool:
+        """Take over the `watch_ignore` of a snapshot's own manifest; True when it differs from the one in use."""
+        try:
+            ignore = manifest_of(slot.found, found).watch_ignore
+        except PluginFault:
+            return False  # the load says what is wrong with it
+        before, slot.ignore = slot.ignore, ignore
+        return list(before) != ignore
 
     # -- reload ---------------------------------------------------------------------------------
 
@@ -250,22 +267,22 @@ class HotLoader:
 
     def _settled(self, slot: Slot) -> Snapshot:
         try:
-            found = settle(
-                slot.found.path,
-                plugin=slot.name,
-                ignore=self._ignore(slot.name),
-                debounce=self.settings.debounce,
-                settle_max=self.settings.settle_max,
-            )
+            found = self._settle(slot, self.settings.debounce)
+            if self._ignores_otherwise(slot, found):
+                found = self._settle(slot, 0)
         except PluginFault as fault:
             slot.refusal = refuse(fault.fault, "", None, slot.refusal)
             raise
         self._saw(slot, found)
         return found
 
+    def _settle(self, slot: Slot, debounce: float) -> Snapshot:
+        limit = self.settings.settle_max
+        return settle(slot.found.path, plugin=slot.name, ignore=slot.ignore, debounce=debounce, settle_max=limit)
+
     def _nothing_new(self, slot: Slot) -> Outcome:
         if slot.refusal is not None:
-            return self._kept(slot, "refused", error=slot.refusal.fault)
+            return self._kept(slot, _reason(slot, slot.refusal.fault), error=slot.refusal.fault)
         serving = self.registry.serving.get(slot.name)
         return Unchanged(name=slot.name, serving=serving.number if serving else None, reason="same-content")
 
@@ -336,10 +353,7 @@ class HotLoader:
         if number is not None:
             self.events.post(Event("kept", slot.name, number, message=str(fault), error=fault))
         self.events.post(Event("error", slot.name, number, message=text, error=fault))
-        reason = "refused" if fault.plugin == slot.name else f"{fault.plugin} was refused"
-        if fault.slug == "calls-in-flight":
-            reason = "calls in flight"
-        return self._kept(slot, reason, error=fault)
+        return self._kept(slot, _reason(slot, fault), error=fault)
 
     def _kept(self, slot: Slot, reason: str, message: str = "", error: Fault | None = None) -> Outcome:
         serving = self.registry.serving.get(slot.name)
@@ -694,6 +708,13 @@ class _Build:
 
 def _event(kind: typing.Literal["loaded", "unloaded"], generation: Generation) -> Event:
     return Event(kind, generation.name, generation.number, generation.version, generation.digest)
+
+
+def _reason(slot: Slot, fault: Fault) -> str:
+    """Return why a plugin's current version is kept, in a word or two."""
+    if fault.slug == "calls-in-flight":
+        return "calls in flight"
+    return "refused" if fault.plugin == slot.name else f"{fault.plugin} was refused"
 
 
 def _headline(fault: Fault, slot: Slot, serving: Generation | None) -> str:

@@ -93,11 +93,11 @@ class Retirement:
 
     def _finish(self, generation: Generation) -> None:
         generation.context.stopping.set()
-        for used in list(generation.bound.values()):
-            self._leases.unbind(used)
         # The typing caches pin every generation of a perfectly clean plugin until they are cleared.
         for cleanup in getattr(typing, "_cleanups", ()):
             cleanup()
         self._events.post(Event("retired", generation.name, generation.number, generation.version, generation.digest))
         LOG.info("hotplug.retired", extra={"plugin": generation.name, "generation": generation.number})
+        for used in list(generation.bound.values()):  # after it: what was used retires after its user
+            self._leases.unbind(used)
         self._events.deliver()

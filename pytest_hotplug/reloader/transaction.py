@@ -57,6 +57,10 @@ class Journal:
         self._staged[name] = module
         sys.modules[name] = module
 
+    def replaced(self) -> Mapping[str, ModuleType]:
+        """Return what stood where modules were staged."""
+        return {name: module for name, module in self._before.items() if module is not None}
+
     def staged(self, name: str) -> ModuleType | None:
         """Return what was staged under a name."""
         return self._staged.get(name)

@@ -79,7 +79,7 @@ def test_eight_threads_never_see_a_mixed_version_during_two_hundred_reloads(shop
             seen.add(answer[0])
 
     began = time.monotonic()
-    with nervous_switching(), running(*[lambda seen=seen: call(seen) for seen in answers]) as errors:  # type: ignore[misc]
+    with nervous_switching(), running(*[lambda seen=seen: call(seen) for seen in answers]) as errors:
         for token in range(1, 201):
             write_version(shop, token)
             outcome = manager.reload("hammered")
@@ -113,6 +113,8 @@ def test_a_call_in_flight_imports_lazily_from_its_own_version(shop: Workshop) ->
     manager = shop.manager()
     for number, name in enumerate(forms, start=1):
         old = manager.module("slow", "main")
+        old.IN.clear()
+        old.GO.clear()
         answers: list[int] = []
         with running(lambda name=name, into=answers: into.append(manager.call("slow", name))) as errors:  # type: ignore[misc]
             assert old.IN.wait(PATIENCE)
@@ -279,7 +281,7 @@ def test_two_managers_with_one_public_name_both_keep_working(shop: Workshop, tmp
             if answer != [number] * 2:
                 wrong.append((number, answer))
 
-    with nervous_switching(), running(*[lambda m=m, n=n: call(m, n) for n, m in enumerate(managers, 1)]) as errors:  # type: ignore[misc]
+    with nervous_switching(), running(*[lambda m=m, n=n: call(m, n) for n, m in enumerate(managers, 1)]) as errors:
         for _ in range(25):
             for manager in managers:
                 assert manager.force_reload_plugin("shared")
