@@ -80,9 +80,7 @@ def by_snapshot(name: str, plugin: SamplePlugin, twin: SamplePlugin, snapshot: S
         before, twin_known[0] = twin_known[0], snapshot(twin_files)
         return twin_known[0] != before
 
-    return Contestant(
-        name, lambda _: snapshot(files) != known, _sees_an_edit(twin, twin_changed), repeats=REPEATS
-    )
+    return Contestant(name, lambda _: snapshot(files) != known, _sees_an_edit(twin, twin_changed), repeats=REPEATS)
 
 
 def ours(plugin: SamplePlugin, twin: SamplePlugin, manager: PluginManager) -> Contestant:

@@ -34,9 +34,7 @@ def claims() -> Iterator[Claim]:
 @contextmanager
 def arena(modules: int, with_dataclasses: bool) -> Iterator[Claim]:
     """Build the contestants, yield their claim, and leave `sys.path` and `sys.modules` as they were."""
-    title = (
-        f"reload, {modules} module{'s' * (modules > 1)}, {'with' if with_dataclasses else 'no'} dataclasses"
-    )
+    title = f"reload, {modules} module{'s' * (modules > 1)}, {'with' if with_dataclasses else 'no'} dataclasses"
     with ExitStack() as undo:
         parent = Path(undo.enter_context(tempfile.TemporaryDirectory()))
         before = set(sys.modules)

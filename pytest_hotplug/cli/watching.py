@@ -119,7 +119,8 @@ def _facts(outcome: Outcome) -> dict[str, Any]:
     event, text = "unloaded", f"{outcome.name}: no longer serves ({outcome.reason})"
     if isinstance(outcome, Reloaded):
         also = f", with {', '.join(outcome.also)}" if outcome.also else ""
-        event, text = "reloaded", f"{outcome.name}: generation {outcome.serving} serves{also}"
+        event = "loaded" if outcome.serving == 1 else "reloaded"
+        text = f"{outcome.name}: generation {outcome.serving} serves{also}"
     elif isinstance(outcome, Unchanged):
         event, text = "unchanged", f"{outcome.name}: same content, not reloaded [same-content]"
     elif isinstance(outcome, KeptCurrent):

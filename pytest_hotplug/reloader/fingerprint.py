@@ -9,6 +9,7 @@ nothing.
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import hashlib
 import os
@@ -215,7 +216,7 @@ def _bytes(look: Look, name: str, plugin: str, path: Path, expected: Signature |
     """Read one file through one descriptor and make sure that it is `expected`, the one that was looked at."""
     try:
         # O_NONBLOCK: a FIFO named main.py must not hang the worker.
-        fd = _open(_realpath(f"{look.root}/{name}"), os.O_RDONLY | _O_NONBLOCK | _O_CLOEXEC)
+        fd = _open_inside(look.root, f"{look.root}/{name}")
     except FileNotFoundError:
         raise Unsettled(f"{plugin}: {name} vanished while it was read") from None
     except OSError as error:
@@ -236,6 +237,17 @@ def _bytes(look: Look, name: str, plugin: str, path: Path, expected: Signature |
     return data
 
 
+def _open_inside(root: str, path: str) -> int:
+    """Open a file that is no link, or a link that stays inside; raises OSError."""
+    try:
+        return _open(path, os.O_RDONLY | _O_NONBLOCK | _O_CLOEXEC | _O_NOFOLLOW)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EMLINK) or not _stays_inside(path, root):
+            raise
+    return _open(_realpath(path), os.O_RDONLY | _O_NONBLOCK | _O_CLOEXEC | _O_NOFOLLOW)
+
+
+_O_NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
 _O_NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)
 _O_CLOEXEC: int = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 

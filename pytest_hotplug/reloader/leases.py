@@ -175,7 +175,7 @@ class Leases:
 
     # -- results that outlive their call ---------------------------------------------------------
 
-    def call(self, generation: Generation, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def call(self, generation: Generation, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call on a generation whose lease was taken; the lease ends with the call or with what it returned."""
         token = _CALLING.set((*_CALLING.get(), generation.name))
         try:

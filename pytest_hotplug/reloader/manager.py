@@ -318,7 +318,8 @@ class PluginManager:
     def start_watching(self, watch: Watch | None = None, tell: Callable[[Outcome], None] | None = None) -> None:
         """Reload changed plugins in the background from now on; without effect when it runs already.
 
-        `tell` is called with the outcome of each look at a plugin, also when nothing changed.
+        `tell` is called with the outcome of each look at a plugin that serves, also when nothing
+        changed. Without it, plugins that failed to load are tried again as well; who listens loads them.
         """
         start = watch or self.default_watch
         if start is None:
@@ -338,16 +339,17 @@ class PluginManager:
     def _on_batch(self, batch: Batch, tell: Callable[[Outcome], None] | None) -> None:
         self.discover()
         # One that failed was wanted: it is tried again. One that nobody asked for yet is not loaded.
-        places = {n: s.found.path for n, s in list(self._registry.slots.items()) if self._is_wanted(s)}
+        places = {
+            name: slot.found.path
+            for name, slot in list(self._registry.slots.items())
+            if name in self._registry.serving or (slot.refusal is not None and tell is None)
+        }
         for name in plugins_touched(batch, places):
             slot = self._slot(name)
             if self._enabled and slot.paused is None:
                 outcome = self._hot_loader.reload(name)
                 if tell is not None:
                     tell(outcome)
-
-    def _is_wanted(self, slot: Slot) -> bool:
-        return slot.name in self._registry.serving or slot.refusal is not None
 
     # -- end ------------------------------------------------------------------------------------
 

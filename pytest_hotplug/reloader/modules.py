@@ -10,6 +10,7 @@ generation's module, however late it imports. Decides nothing about when to load
 from __future__ import annotations
 
 import builtins
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -87,6 +88,7 @@ class Namespace:
         self.plugin = plugin
         self.public = public
         self.path = path
+        self._place = str(path)
         self.files = snapshot.files
         self.modules: dict[str, ModuleType] = {}
         self.published = False  # its modules stand in sys.modules; set under the transaction guard
@@ -107,6 +109,10 @@ class Namespace:
     def full_name(self, relative: str) -> str:
         """Return the qualified name of a module given by its name inside the plugin."""
         return f"{self.public}.{relative}" if relative else self.public
+
+    def place_of(self, relative: str) -> str:
+        """Return the path on disk of a file or directory inside the plugin."""
+        return os.path.join(self._place, relative.replace("/", os.sep)) if relative else self._place
 
     def owns(self, name: str) -> bool:
         """Tell whether a qualified name lies below this plugin's public name."""
@@ -139,7 +145,7 @@ class Namespace:
         Raises ModuleNotFoundError for a name the plugin doesn't hold, and whatever its code raises.
         """
         module = self.modules.get(full_name)
-        if module is not None and not getattr(module.__spec__, "executing", False):
+        if module is not None and not getattr(getattr(module, "__spec__", None), "executing", False):
             return module
         return self._load(full_name)
 
@@ -217,8 +223,8 @@ class Namespace:
         return module
 
     def _new_module(self, full_name: str, source: Source) -> ModuleType:
-        place = str(self.path / source.directory) if source.is_package else None
-        origin = str(self.path / source.file) if source.file else None
+        place = self.place_of(source.directory) if source.is_package else None
+        origin = self.place_of(source.file) if source.file else None
         spec = OwnSpec(full_name, SnapshotLoader(self, full_name, source.file, source.directory), origin, place)
         module = ModuleType(full_name)
         module.__dict__.update(
@@ -238,7 +244,7 @@ class Namespace:
     def code_of(self, file: str) -> CodeType:
         """Return the compiled code of one source; raises SyntaxError."""
         filename = self._code_path(self.plugin, file, self.files[file]) if self._code_path else None
-        return compile_source(self.files[file], filename or str(self.path / file), self._md5.get(file, ""))
+        return compile_source(self.files[file], filename or self.place_of(file), self._md5.get(file, ""))
 
     def _stage(self, name: str, module: ModuleType, journal: transaction.Journal | None) -> None:
         """Let `module` stand in sys.modules while it executes, and afterwards if its generation is public."""
@@ -419,13 +425,13 @@ def _sources(files: Mapping[str, bytes]) -> dict[str, Source]:
 
 def _waits_for_us(module: ModuleType) -> bool:
     """Tell whether a half-made module goes on only when the load on this thread, which it asked for, is over."""
-    load = getattr(module.__spec__, "load", None)
+    load = getattr(getattr(module, "__spec__", None), "load", None)
     return isinstance(load, transaction.Transaction) and load is not transaction.current() and load.inside()
 
 
 def _is_orphan(module: ModuleType) -> bool:
     """Tell whether a half-made module was left by a thread that doesn't exist in this process: we are a fork."""
-    spec = module.__spec__
+    spec = getattr(module, "__spec__", None)
     return isinstance(spec, OwnSpec) and spec.executing and not spec.is_ours()
 
 

@@ -28,7 +28,7 @@ class SnapshotLoader(InspectLoader):
     def __init__(self, namespace: Namespace, name: str, file: str, directory: str) -> None:
         self._namespace = namespace
         self.name = name
-        self.path = str(namespace.path / file) if file else str(namespace.path / directory)
+        self.path = namespace.place_of(file or directory)
         self._file = file
         self._directory = directory
 

@@ -274,7 +274,7 @@ def _hand_over(dropped: Mapping[str, ModuleType]) -> None:
     """Give importers that waited for a refused module the one that serves: they hold the wrong object."""
     for name, module in dropped.items():
         serving = sys.modules.get(name)
-        if serving is not None and getattr(module.__spec__, "awaited", False):
+        if serving is not None and getattr(getattr(module, "__spec__", None), "awaited", False):
             module.__dict__.clear()
             module.__dict__.update(serving.__dict__)
 

@@ -187,3 +187,25 @@ def test_an_import_that_never_ends_costs_one_thread(plugins: PluginDir) -> None:
         if thread.name == "hotplug-reload":
             thread.join(10)
     del sys.shop_may_end  # type: ignore[attr-defined]
+
+
+def test_an_entry_module_that_replaces_itself_serves_and_can_be_edited(plugins: PluginDir) -> None:
+    """A module may put an object of its own into sys.modules, even one that has no attribute of a module."""
+    plugins.write("shop", main=GOOD)
+    manager = plugins.manager()
+    assert manager.execute("shop") == "good"
+    plugins.write(
+        "shop",
+        main="import sys\ndef run():\n    return 'replaced'\nclass Odd:\n    pass\n"
+        "odd = Odd()\nodd.run = run\nsys.modules[__name__] = odd\n",
+    )
+    assert manager.execute("shop") == "replaced"
+    plugins.write("shop", main=GOOD)
+    assert manager.execute("shop") == "good"
+
+
+def test_a_parameter_may_be_called_self(plugins: PluginDir) -> None:
+    """No name that a plugin gives its parameters collides with one of ours."""
+    plugins.write("shop", main="def run(**given):\n    return given\n")
+    given = {"self": 1, "generation": 2, "function": 3, "name": 4, "plugin": 5}
+    assert plugins.manager().execute("shop", **given) == given
