@@ -57,6 +57,12 @@ class _Default:
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._manager(), name, value)
 
+    def __enter__(self) -> PluginManager:
+        return self._manager().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._manager().__exit__(*error)
+
     def __repr__(self) -> str:
         return f"<the default PluginManager{'' if self._made else ', not made yet'}>"
 

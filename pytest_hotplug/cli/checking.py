@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pytest_hotplug.cli.ondisk import nothing_found, plugin_argument, plugins_on_disk
+from pytest_hotplug.cli.ondisk import misnamed, nothing_found, plugin_argument, plugins_on_disk
 from pytest_hotplug.cli.output import directory_option, emit_json, json_option
 from pytest_hotplug.cli.preflight import preflight
 
@@ -33,6 +33,8 @@ def check(names: tuple[str, ...], source: str | None, as_json: bool) -> int:
     if source and len(names) != 1:
         raise click.UsageError("--from needs the name of exactly one plugin")
     found = [p for p in plugins_on_disk(names) if names or p.manifest.enabled or p.problem]
+    for line in () if names else misnamed():
+        click.echo(f"hotplug: {line}", err=True)
     good = True
     for plugin in found:
         result = preflight(plugin.found, source, plugin.manifest.load_timeout)
@@ -41,6 +43,8 @@ def check(names: tuple[str, ...], source: str | None, as_json: bool) -> int:
             emit_json(result)
         else:
             click.echo(result["text"], err=not result["ok"])
+            for warning in result["warnings"]:
+                click.echo(f"  warning: {warning}", err=True)
     if found:
         return 0 if good else 1
     if as_json:

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from pytest_hotplug.cli.ondisk import PluginOnDisk, plugins_on_disk
-from pytest_hotplug.cli.output import as_text, directory_option, emit_json
+from pytest_hotplug.cli.output import as_text, directory_option, emit_json, jsonable
 from pytest_hotplug.reloader.errors import HotplugError, UsageError, fault_from
 from pytest_hotplug.reloader.manifest import Parameter
 from pytest_hotplug.reloader.settings import read_settings
@@ -31,12 +31,12 @@ __all__ = ["test_plugin"]
 def test_plugin(ctx: click.Context, arguments: tuple[str, ...]) -> int:
     """Execute a plugin with any --key value (JSON where it parses) and print the result as JSON.
 
-    With --json the result is wrapped in an object; `test-plugin NAME --help` shows the parameters.
+    With --json the result is wrapped in an object; `hotplug run NAME --help` shows the parameters.
     What the plugin itself prints goes to stderr.
 
     \b
     Examples:
-      hotplug test-plugin hot_reload_demo --message "hello" --count 3
+      hotplug test-plugin my_plugin --message "hello" --count 3
       hotplug run greeter --name Ada --language fr
     """
     rest = list(arguments)
@@ -44,7 +44,7 @@ def test_plugin(ctx: click.Context, arguments: tuple[str, ...]) -> int:
     wants_help = bool({"-h", "--help"} & set(rest))
     if not name:
         if not wants_help:
-            raise click.UsageError("Missing argument 'NAME'.", ctx)
+            raise click.UsageError("Missing argument 'NAME'. 'hotplug list' shows the plugins.", ctx)
         click.echo(ctx.get_help())
         return 0
     plugin = plugins_on_disk([name])[0]
@@ -57,7 +57,7 @@ def test_plugin(ctx: click.Context, arguments: tuple[str, ...]) -> int:
         rest.remove("--json")
     result = _execute(name, parse_arguments(rest, plugin.manifest.parameters))
     if as_json:
-        emit_json({"source": "disk", "plugin": name, "result": result})
+        emit_json({"source": "disk", "plugin": name, "result": jsonable(result)})
     else:
         click.echo(as_text(result))
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pytest_hotplug.cli.ondisk import nothing_found, plugin_argument, plugins_on_disk
+from pytest_hotplug.cli.ondisk import misnamed, nothing_found, plugin_argument, plugins_on_disk
 from pytest_hotplug.cli.output import directory_option, emit_json, json_option, plain, table
 
 __all__ = ["list_plugins", "status"]
@@ -22,6 +22,8 @@ def list_plugins(as_json: bool) -> int:
       hotplug list --json
     """
     found = plugins_on_disk()
+    for line in misnamed():
+        click.echo(f"hotplug: {line}", err=True)
     if as_json:
         emit_json({"source": "disk", "plugins": [plugin.facts() for plugin in found]})
     elif found:

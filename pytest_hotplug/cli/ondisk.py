@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from pytest_hotplug.reloader.discovery import Found, find_plugins
+from pytest_hotplug.reloader.discovery import Found, find_misnamed, find_plugins
 from pytest_hotplug.reloader.errors import HotplugError, InvalidPluginName, PluginFault, UnknownPlugin
 from pytest_hotplug.reloader.fingerprint import settle
 from pytest_hotplug.reloader.loader import manifest_of
@@ -16,7 +16,7 @@ from pytest_hotplug.reloader.manifest import Manifest
 from pytest_hotplug.reloader.names import is_plugin_name
 from pytest_hotplug.reloader.settings import Project, layouts, read_settings
 
-__all__ = ["PluginOnDisk", "find_on_disk", "nothing_found", "plugin_argument", "plugins_on_disk"]
+__all__ = ["PluginOnDisk", "find_on_disk", "misnamed", "nothing_found", "plugin_argument", "plugins_on_disk"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -66,6 +66,13 @@ def find_on_disk(project: Project | None = None) -> dict[str, Found]:
     """Return the project's plugins by name."""
     project = project or read_settings()
     return dict(find_plugins(layouts(project.settings, project.root), project.settings.exclude))
+
+
+def misnamed() -> list[str]:
+    """Return a line for each directory that would be a plugin if its name allowed it."""
+    project = read_settings()
+    paths = find_misnamed(layouts(project.settings, project.root), project.settings.exclude)
+    return [f"{path} is left out: {InvalidPluginName(path.name)}" for path in paths]
 
 
 def plugins_on_disk(names: Sequence[str] = ()) -> list[PluginOnDisk]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,7 +12,9 @@ from typing import Any, TextIO, TypeVar
 
 import click
 
-__all__ = ["as_text", "directory_option", "emit_json", "json_option", "plain", "table"]
+from pytest_hotplug.reloader.errors import visible
+
+__all__ = ["as_text", "directory_option", "emit_json", "json_option", "jsonable", "plain", "table"]
 
 SCHEMA_VERSION = 1
 NARROW = 60  # columns; below that a table would be all ellipses
@@ -44,8 +47,24 @@ def emit_json(facts: Mapping[str, Any], file: TextIO | None = None) -> None:
 
 
 def as_text(value: Any) -> str:
-    """Return a result as JSON; what JSON has no word for is shown by its repr."""
-    return json.dumps(value, indent=2, ensure_ascii=False, default=repr)
+    """Return a result as JSON for people."""
+    return json.dumps(jsonable(value), indent=2, ensure_ascii=False)
+
+
+def jsonable(value: Any, around: tuple[int, ...] = ()) -> Any:
+    """Return a value as JSON can hold it; what JSON has no word for (NaN, a cycle, an object) becomes its repr."""
+    if value is None or isinstance(value, (str, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else repr(value)
+    if id(value) in around:
+        return "..."
+    around = (*around, id(value))
+    if isinstance(value, Mapping):
+        return {key if isinstance(key, str) else repr(key): jsonable(item, around) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [jsonable(item, around) for item in value]
+    return repr(value)
 
 
 def plain(value: object) -> str:
@@ -56,7 +75,7 @@ def plain(value: object) -> str:
         return ", ".join(f"{key}: {plain(item)}" for key, item in value.items())
     if isinstance(value, (list, tuple)):
         return ", ".join(map(plain, value))
-    return "" if value is None else str(value)
+    return "" if value is None else visible(str(value))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -46,13 +46,29 @@ def preflight(found: Found, source: str | None = None, own_limit: float | None =
 
 def _fault(found: Found, message: str, slug: str) -> dict[str, Any]:
     text = f"{found.name}: {message}.\n  Keep long work, exits and forks out of import. [{slug}]"
-    return {"plugin": found.name, "ok": False, "version": None, "digest": None, "slug": slug, "text": text}
+    return _result(found.name, slug=slug, text=text)
+
+
+def _result(
+    plugin: str, *, version: str | None = None, digest: str | None = None, slug: str = "", text: str,
+    warnings: tuple[str, ...] = (),
+) -> dict[str, Any]:  # fmt: skip
+    """Return what became of one version; without a slug it loads."""
+    return {
+        "plugin": plugin,
+        "ok": not slug,
+        "version": version,
+        "digest": digest,
+        "slug": slug,
+        "text": text,
+        "warnings": list(warnings),
+    }
 
 
 def _child() -> int:
     """Load what the order on stdin names, and print the result as the last line of stdout."""
     from pytest_hotplug.default import PluginManager
-    from pytest_hotplug.reloader.errors import HotplugError, PluginLoadError
+    from pytest_hotplug.reloader.errors import HotplugError, PluginLoadError, visible
 
     order = json.loads(sys.stdin.read())
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -68,26 +84,15 @@ def _child() -> int:
     try:
         generation = manager.load(name)
     except PluginLoadError as error:
-        result: dict[str, Any] = {
-            "ok": False,
-            "version": None,
-            "digest": None,
-            "slug": error.fault.slug,
-            "text": str(error),
-        }
+        result = _result(name, slug=error.fault.slug, text=str(error))
     except HotplugError as error:
-        slug = str(error).rpartition("[")[2].rstrip("]")
-        result = {"ok": False, "version": None, "digest": None, "slug": slug, "text": str(error)}
+        result = _result(name, slug=str(error).rpartition("[")[2].rstrip("]"), text=str(error))
     else:
-        text = f"{name}: version {generation.version} loads ({generation.digest[:12]})"
-        result = {
-            "ok": True,
-            "version": generation.version,
-            "digest": generation.digest,
-            "slug": "",
-            "text": text,
-        }
-    answers.write("\n" + json.dumps({"plugin": name, **result}) + "\n")
+        version, digest = generation.version, generation.digest
+        text = visible(f"{name}: version {version} loads ({digest[:12]})")
+        warnings = generation.manifest.warnings
+        result = _result(name, version=version, digest=digest, text=text, warnings=warnings)
+    answers.write("\n" + json.dumps(result) + "\n")
     answers.flush()
     os._exit(0)  # a plugin's threads must not keep the child
 

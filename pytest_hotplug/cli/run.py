@@ -45,6 +45,13 @@ class Group(click.Group):
         command: click.Command = getattr(import_module(f"pytest_hotplug.cli.{module}"), name)
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List every command with the short name that examples use."""
+        short = {long: f"{long} ({alias})" for alias, long in _ALIASES.items()}
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(short.get(n, n), c.get_short_help_str()) for n, c in commands if c is not None])
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -85,7 +92,8 @@ def run(arguments: list[str]) -> int:
     except SystemExit as ended:  # click ends so after completing a word, and, with stdout wrapped, at a closed pipe
         return int(ended.code or 0) if sys.stdout is out else 0
     except click.UsageError as error:
-        return _failed(error.format_message(), 4, as_json)
+        message = error.format_message()
+        return _failed(message if message.endswith("]") else f"{message} [usage]", 4, as_json)
     except click.ClickException as error:
         return _failed(error.format_message(), 1, as_json)
     except (click.Abort, KeyboardInterrupt):

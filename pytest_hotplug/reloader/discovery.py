@@ -15,10 +15,10 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from pytest_hotplug.reloader.errors import Fault, PluginFault, UsageError
-from pytest_hotplug.reloader.names import is_plugin_name
+from pytest_hotplug.reloader.names import is_noise, is_plugin_name
 from pytest_hotplug.reloader.settings import Layout
 
-__all__ = ["Found", "find_plugins"]
+__all__ = ["Found", "find_misnamed", "find_plugins", "signs_of_a_plugin"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def find_plugins(layouts: Iterable[Layout], exclude: Sequence[str] = ()) -> Mapp
     """
     found: dict[str, Found] = {}
     for layout in layouts:
-        for name in _names(layout, exclude):
+        for name in filter(is_plugin_name, _names(layout, exclude)):
             path = layout.path / name
             if name in found and found[name].path != path:
                 raise UsageError(
@@ -51,6 +51,11 @@ def find_plugins(layouts: Iterable[Layout], exclude: Sequence[str] = ()) -> Mapp
                 )
             found[name] = Found(name, path, layout)
     return found
+
+
+def find_misnamed(layouts: Iterable[Layout], exclude: Sequence[str] = ()) -> list[Path]:
+    """Return the directories that would be plugins if their names allowed it."""
+    return [place.path / name for place in layouts for name in _names(place, exclude) if not is_plugin_name(name)]
 
 
 def _names(layout: Layout, exclude: Sequence[str]) -> list[str]:
@@ -64,7 +69,7 @@ def _names(layout: Layout, exclude: Sequence[str]) -> list[str]:
     return sorted(
         name
         for name in directories
-        if is_plugin_name(name)
+        if not is_noise(name)
         and not any(fnmatch.fnmatchcase(name, pattern) for pattern in exclude)
         and is_plugin_dir(layout.path / name, layout)
     )
@@ -72,14 +77,13 @@ def _names(layout: Layout, exclude: Sequence[str]) -> list[str]:
 
 def is_plugin_dir(path: Path, layout: Layout) -> bool:
     """Tell whether a directory holds a manifest, or at least the entry module."""
-    return any((path / manifest).is_file() for manifest in layout.manifest) or any(
-        (path / source).is_file() for source in _entry_sources(layout)
-    )
+    return any((path / file).is_file() for file in signs_of_a_plugin(layout))
 
 
-def _entry_sources(layout: Layout) -> tuple[str, ...]:
+def signs_of_a_plugin(layout: Layout) -> tuple[str, ...]:
+    """Return the files of which one is enough to make a directory a plugin."""
     inside = layout.entry_module.replace(".", "/")
-    return (f"{inside}.py", f"{inside}/__init__.py") if inside else ("__init__.py",)
+    return (*layout.manifest, *((f"{inside}.py", f"{inside}/__init__.py") if inside else ("__init__.py",)))
 
 
 def check_public_name(found: Found) -> None:

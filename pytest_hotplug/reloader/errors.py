@@ -33,6 +33,7 @@ __all__ = [
     "visible",
 ]
 
+_NAME_RULE = "use a-z, 0-9 and _, at most 64, a letter first; no Python keyword, no device's name (nul, con)"
 TRY_AGAIN = "Fix the file or restore it; it is tried again on the next change."
 
 
@@ -143,7 +144,7 @@ class InvalidPluginName(UnknownPlugin, ValueError):
 
     def __init__(self, name: object, known: Iterable[str] = ()) -> None:
         super().__init__(str(name), known)
-        self.args = (f"{name!r} can't name a plugin: use a-z, 0-9 and _, at most 64, a letter first. [invalid-name]",)
+        self.args = (f"{name!r} can't name a plugin: {_NAME_RULE}. [invalid-name]",)
 
 
 class PluginDisabled(HotplugError):
@@ -184,7 +185,7 @@ def fault_from(error: BaseException, *, plugin: str, root: Path, files: Mapping[
         return error.fault
     path, line = _last_place(error, root, files)
     said = _said(error)
-    slug, remedy = _slug_and_remedy(error, doing)
+    slug, remedy = _slug_and_remedy(error, doing, files)
     return Fault(plugin, slug, said, path, line, _source_line(path, line, root, files), remedy, own_bytes=False)
 
 
@@ -201,10 +202,16 @@ def syntax_fault(error: SyntaxError, plugin: str, path: Path) -> Fault:
     return Fault(plugin, "syntax-error", said, path, error.lineno, error.text or "")
 
 
-def _slug_and_remedy(error: BaseException, doing: str) -> tuple[str, str]:
+def _slug_and_remedy(error: BaseException, doing: str, files: Mapping[str, bytes]) -> tuple[str, str]:
+    if isinstance(error, SystemExit) and doing == "execution":
+        return "execution-error", "Return instead of exiting: the process serves other plugins too."
     if isinstance(error, SystemExit):
         return "exit-at-import", "Remove the exit: a plugin that is loaded must not end its process."
     if isinstance(error, ModuleNotFoundError):
+        own = (error.name or "").replace(".", "/")
+        if f"{own}.py" in files or f"{own}/__init__.py" in files:
+            how = f"an import statement, or importlib.import_module('.{error.name}', __package__)"
+            return "missing-module", f"{error.name!r} is the plugin's own module: import it with {how}."
         return "missing-module", f"Install the package that provides {error.name!r}, or mend the import."
     slug = {"import": "import-error", "state": "state-refused"}.get(doing, f"{doing.replace('_', '-')}-error")
     return slug, TRY_AGAIN

@@ -322,7 +322,7 @@ def _missing(plugin: str, path: Path) -> Fault:
 def _unreadable(plugin: str, path: Path, error: OSError) -> Fault:
     if isinstance(error, FileNotFoundError):
         return _missing(plugin, path)
-    return Fault(
-        plugin, "unreadable", f"can't be read: {error.strerror}", path,
-        remedy="Give the worker's user read permission; it is tried again when that changes.", own_bytes=False,
-    )  # fmt: skip
+    remedy = "Give the worker's user read permission; it is tried again when that changes."
+    if error.errno == errno.ELOOP:
+        remedy = "Remove the link that leads back to itself."
+    return Fault(plugin, "unreadable", f"can't be read: {error.strerror}", path, remedy=remedy, own_bytes=False)

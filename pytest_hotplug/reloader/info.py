@@ -31,12 +31,15 @@ def state_of(slot: Slot, registry: Registry) -> str:
 def info_of(slot: Slot, registry: Registry, hot: HotLoader, leases: Leases) -> dict[str, Any]:
     """Return everything that is known of one plugin; see PluginManager.get_plugin_hot_info."""
     serving = registry.serving.get(slot.name)
+    has_updates = serving is not None and hot.check_plugin_updates(slot.name)  # first: it may clear a refusal
+    if serving is None and slot.refusal is None:
+        hot.checker.read_enabled(slot)
     return {
         "name": slot.name,
         "version": serving.version if serving else None,
         "state": state_of(slot, registry),
         "loaded": serving is not None,
-        "has_updates": serving is not None and hot.check_plugin_updates(slot.name),
+        "has_updates": has_updates,
         "load_time": serving.loaded_at if serving else None,
         "digest": serving.digest if serving else None,
         "generation": serving.number if serving else None,

@@ -25,6 +25,7 @@ from pytest_hotplug.reloader.fingerprint import Snapshot
 from pytest_hotplug.reloader.generation import Entry, Generation, Hooks
 from pytest_hotplug.reloader.manifest import EntryPoint, Manifest, parse_entry, parse_manifest
 from pytest_hotplug.reloader.modules import CodePath, Namespace, Neighbours
+from pytest_hotplug.reloader.parameters import check_declarations
 from pytest_hotplug.reloader.settings import Settings
 from pytest_hotplug.reloader.transaction import LoadAbandoned, Transaction
 
@@ -110,6 +111,7 @@ class Loader:
         """Find out what is wrong without executing anything, and return the entry; raises PluginFault."""
         check_requirements(manifest, plugin=found.name, path=found.path / (manifest.file or "."))
         entry_point = self._entry_point(found, snapshot, manifest)
+        _check_parameters(found, manifest)
         check_public_name(found)
         self._compile(found, snapshot)
         return entry_point
@@ -273,6 +275,16 @@ class _Pointing:
             return
         fault = fault_from(error, plugin=self._plugin, root=self._root, files=self._files, doing=self._doing)
         raise PluginFault(fault) from None
+
+
+def _check_parameters(found: Found, manifest: Manifest) -> None:
+    where, line = found.path / manifest.file, manifest.lines.get("parameters")
+    faults = [
+        Fault(found.name, "bad-manifest", said, where, line)
+        for said in check_declarations(found.name, manifest.parameters)
+    ]
+    if faults:
+        raise PluginFault(*faults)
 
 
 def _extension_fault(found: Found, file: str) -> Fault:

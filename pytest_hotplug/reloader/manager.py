@@ -152,7 +152,7 @@ class PluginManager:
             return serving
         if isinstance(outcome, Unloaded):
             raise PluginDisabled(slot.name)
-        raise PluginLoadError(outcome.error or _not_loaded(slot, outcome.reason))
+        raise PluginLoadError(outcome.error or _not_loaded(slot, outcome))
 
     def execute(self, name: str, /, **kwargs: Any) -> Any:
         """Call the plugin's entry on its newest good generation.
@@ -233,7 +233,7 @@ class PluginManager:
         slots = registry.slots
         if not self._enabled:
             return False
-        quiet = self._hot_loader.quiet
+        quiet = self._hot_loader.checker.quiet
         return not all(slots[n].paused is not None or quiet(slots[n]) for n in registry.with_dependencies(name))
 
     def _act_on_change(self, slot: Slot) -> None:
@@ -251,7 +251,7 @@ class PluginManager:
     def _anything_changed(self, slot: Slot) -> bool:
         slots = self._registry.slots
         names = self._registry.with_dependencies(slot.name)
-        return any(self._hot_loader.changed(slots[n]) for n in names if slots[n].paused is None)
+        return any(self._hot_loader.checker.changed(slots[n]) for n in names if slots[n].paused is None)
 
     def namespace_for_import(self, plugin: str) -> Namespace:
         """Serve an import of a plugin's public name: the current generation, loaded if need be."""
@@ -339,12 +339,9 @@ class PluginManager:
     def _on_batch(self, batch: Batch, tell: Callable[[Outcome], None] | None) -> None:
         self.discover()
         # One that failed was wanted: it is tried again. One that nobody asked for yet is not loaded.
-        places = {
-            name: slot.found.path
-            for name, slot in list(self._registry.slots.items())
-            if name in self._registry.serving or (slot.refusal is not None and tell is None)
-        }
-        for name in plugins_touched(batch, places):
+        slots = list(self._registry.slots.items())
+        wanted = {n: s.found.path for n, s in slots if n in self._registry.serving or s.refusal is not None}
+        for name in plugins_touched(batch, wanted):
             slot = self._slot(name)
             if self._enabled and slot.paused is None:
                 outcome = self._hot_loader.reload(name)
@@ -375,11 +372,16 @@ class PluginManager:
         self.close()
 
 
-def _not_loaded(slot: Slot, reason: str) -> Fault:
-    remedy = "Try again once its files rest."
-    return Fault(
-        slot.name, "not-loaded", f"nothing serves yet ({reason})", slot.found.path, remedy=remedy, own_bytes=False
-    )
+def _not_loaded(slot: Slot, outcome: Outcome) -> Fault:
+    """Say why nothing serves although no version was refused."""
+    if isinstance(outcome, Reloaded):
+        message, remedy = "it was unloaded as soon as it was loaded", "Look for a callback that unloads it."
+    elif outcome.reason == "loading":
+        message = "another plugin is being imported, and nothing of this one serves yet"
+        remedy = "Name it in depends_on of the plugin that needs it, or execute it later than at import."
+    else:
+        message, remedy = f"nothing serves yet ({outcome.reason})", "Try again once its files rest."
+    return Fault(slot.name, "not-loaded", message, slot.found.path, remedy=remedy, own_bytes=False)
 
 
 class _Background:

@@ -158,7 +158,7 @@ class _Reader:
         own, extra = self._split(table, layout)
         values = {key: self._value(key, value, layout) for key, value in own.items()}
         values = {key: value for key, value in values.items() if value is not msgspec.UNSET}
-        warnings = () if layout.foreign else self._misspelled(extra)
+        warnings = () if layout.foreign else (*self._misspelled(extra), *self._ignored(own.get("parameters")))
         if values.get("name", self.plugin) != self.plugin and not layout.foreign:
             self._blame(
                 "name-mismatch",
@@ -271,6 +271,18 @@ class _Reader:
     def _misspelled(self, extra: Mapping[str, Any]) -> tuple[str, ...]:
         near = ((key, did_you_mean(key, _TYPES)) for key in extra)
         return tuple(f"unknown key {key!r}{hint}" for key, hint in near if hint)
+
+    @staticmethod
+    def _ignored(parameters: Any) -> tuple[str, ...]:
+        """Name what parameters declare and nobody heeds: a `maximum` that bounds nothing is worse than none."""
+        declared = parameters if isinstance(parameters, dict) else {}
+        return tuple(
+            f"parameter {name!r}: {key!r} is not heeded{did_you_mean(key, Parameter.__struct_fields__)}"
+            for name, facts in declared.items()
+            if isinstance(facts, dict)
+            for key in facts
+            if key not in Parameter.__struct_fields__
+        )
 
     # -- faults ---------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ the plugin. Knows manifests only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ import msgspec
 from pytest_hotplug.reloader.errors import ParameterError, did_you_mean
 from pytest_hotplug.reloader.manifest import Parameter
 
-__all__ = ["complete"]
+__all__ = ["check_declarations", "complete"]
 
 
 def _is_number(value: Any) -> bool:
@@ -66,6 +66,18 @@ def complete(
         if name not in arguments:
             raise ParameterError(f"{plugin}: the entry needs {name!r}. [missing-parameter]")
     return {k: v for k, v in arguments.items() if accepted is None or k in accepted or k in given}
+
+
+def check_declarations(plugin: str, declared: Mapping[str, Parameter]) -> Iterator[str]:
+    """Say of each parameter whose declaration contradicts itself what no call could satisfy."""
+    for name, parameter in declared.items():
+        if parameter.options == []:
+            yield f"/parameters/{name}/options: an empty list leaves no value to choose"
+        elif parameter.default is not msgspec.UNSET:
+            try:
+                _check(plugin, name, parameter.default, parameter)
+            except ParameterError as error:
+                yield f"/parameters/{name}/default: {str(error).partition(': ')[2].rpartition(' [')[0]}"
 
 
 def _reject_unknown(plugin: str, given: Mapping[str, Any], known: Collection[str]) -> None:

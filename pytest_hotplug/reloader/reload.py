@@ -10,26 +10,26 @@ from __future__ import annotations
 import logging
 import sys
 import time
-import typing
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 from pytest_hotplug.reloader import finder, transaction
-from pytest_hotplug.reloader.dependencies import dependents_of, find_cycle
+from pytest_hotplug.reloader.build import Build, Parts, event_of
+from pytest_hotplug.reloader.check import Checker
+from pytest_hotplug.reloader.dependencies import dependents_of
 from pytest_hotplug.reloader.discovery import Found
-from pytest_hotplug.reloader.errors import Fault, PluginDisabled, PluginFault, did_you_mean, forget_sources
+from pytest_hotplug.reloader.errors import Fault, PluginDisabled, PluginFault
 from pytest_hotplug.reloader.events import Event, Events
-from pytest_hotplug.reloader.fingerprint import Snapshot, Unsettled, look_at, settle, snapshot, unchanged
+from pytest_hotplug.reloader.fingerprint import Snapshot, Unsettled
 from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.leases import Leases, calling
-from pytest_hotplug.reloader.loader import Loader, State, manifest_of, prepare_package
-from pytest_hotplug.reloader.manifest import Manifest
+from pytest_hotplug.reloader.loader import Loader
 from pytest_hotplug.reloader.modules import Namespace
 from pytest_hotplug.reloader.outcomes import KeptCurrent, Outcome, Reloaded, Unchanged, Unloaded
 from pytest_hotplug.reloader.refusals import refuse
-from pytest_hotplug.reloader.registry import Registry, Seen, Slot
+from pytest_hotplug.reloader.registry import Registry, Slot
 from pytest_hotplug.reloader.reload_thread import ReloadThread
 from pytest_hotplug.reloader.retirement import Retirement
 from pytest_hotplug.reloader.settings import Settings
@@ -65,8 +65,12 @@ class HotLoader:
         self._owner = weakref.ref(owner)
         self._thread = ReloadThread()
         self._retirement = Retirement(self.loader, leases, events, settings.retire_timeout)
-        self._build: _Build | None = None  # of the open transaction, when it is ours
+        self._build: Build | None = None  # of the open transaction, when it is ours
         self._superseded: deque[Generation] = deque()  # they no longer serve, and wait to be retired
+        self.checker = Checker(settings, registry, leases)
+        self._parts = Parts(
+            settings, registry, leases, events, self.loader, self.checker, slot_of, self._owner, self._superseded
+        )
 
     def after_fork(self) -> None:
         """Forget, in a child process, what the parent's other threads were loading."""
@@ -84,7 +88,7 @@ class HotLoader:
         """
         slot = self._slot_of(name)
         serving = self.registry.serving.get(name)
-        seen = self.look_again(slot)
+        seen = self.checker.look_again(slot)
         return serving is None or seen is None or seen.digest != serving.digest
 
     def register_callback(self, kind: str, callback: Callable[..., object]) -> Callable[[], None]:
@@ -93,88 +97,6 @@ class HotLoader:
         Kinds: loaded, kept, error, unloaded, retired. Returns what ends it.
         """
         return self.events.register_callback(kind, callback)
-
-    # -- check ----------------------------------------------------------------------------------
-
-    def quiet(self, slot: Slot) -> bool:
-        """Tell cheaply whether nothing needs doing: the files are as they were when their bytes were last read.
-
-        Those bytes serve, or were refused and are not due for another try.
-        """
-        seen = slot.seen
-        if seen is None or seen.racy:
-            return False
-        try:
-            return self._same(slot, seen) and self._settled_matter(slot, seen.digest)
-        except OSError:
-            return self._still_refused(slot, "")
-
-    def changed(self, slot: Slot) -> bool:
-        """Tell whether a reload has something to do, by content."""
-        if self.quiet(slot):
-            return False
-        seen = self.look_again(slot)
-        if seen is None:
-            return not self._still_refused(slot, "")
-        return not self._settled_matter(slot, seen.digest)
-
-    def look_again(self, slot: Slot) -> Seen | None:
-        """Read the bytes if the signature says so; None when they can't be read or are in motion."""
-        seen = slot.seen
-        try:
-            if seen is not None and not seen.racy and self._same(slot, seen):
-                self._serves(slot, seen.digest)
-                return seen
-            found = snapshot(slot.found.path, plugin=slot.name, ignore=slot.ignore)
-            if self._ignores_otherwise(slot, found):
-                found = snapshot(slot.found.path, plugin=slot.name, ignore=slot.ignore)
-            return self._saw(slot, found)
-        except (OSError, PluginFault, Unsettled):
-            return None  # a reload will find out the same, and say it
-
-    def _settled_matter(self, slot: Slot, digest: str) -> bool:
-        return self._serves(slot, digest) or self._still_refused(slot, digest)
-
-    def _serves(self, slot: Slot, digest: str) -> bool:
-        """Tell whether these bytes serve; if so, whatever was refused meanwhile is gone."""
-        serving = self.registry.serving.get(slot.name)
-        if serving is None or serving.digest != digest:
-            return False
-        if slot.refusal is not None:
-            slot.refusal = None
-        return True
-
-    def _still_refused(self, slot: Slot, digest: str) -> bool:
-        refusal = slot.refusal
-        if refusal is None or not refusal.holds(digest):
-            return False
-        return refusal.fault.slug != "calls-in-flight" or self.leases.calls_of(slot.name) > 0
-
-    def _saw(self, slot: Slot, found: Snapshot) -> Seen:
-        slot.seen = seen = Seen(found.look, found.digest, found.look.racy)
-        self._serves(slot, found.digest)
-        return seen
-
-    @staticmethod
-    def _same(slot: Slot, seen: Seen) -> bool:
-        """Tell whether the files are as they were seen; raises OSError."""
-        if unchanged(seen.look):
-            return True
-        look = look_at(slot.found.path, slot.ignore)
-        same = look.same_as(seen.look)
-        if same and look.places:  # only now old enough for the quick look
-            slot.seen = replace(seen, look=look)
-        return same
-
-    @staticmethod
-    def _ignores_otherwise(slot: Slot, found: Snapshot) -> bool:
-        """Take over the `watch_ignore` of a snapshot's own manifest; True when it differs from the one in use."""
-        try:
-            ignore = manifest_of(slot.found, found).watch_ignore
-        except PluginFault:
-            return False  # the load says what is wrong with it
-        before, slot.ignore = slot.ignore, ignore
-        return list(before) != ignore
 
     # -- reload ---------------------------------------------------------------------------------
 
@@ -246,7 +168,7 @@ class HotLoader:
             slot.settling = False
         if not fresh:
             return self._nothing_new(slot)
-        return self._replace(slot, _Build(self, fresh, before=before, forced=slot.name if force else ""))
+        return self._replace(slot, Build(self._parts, fresh, before=before, forced=slot.name if force else ""))
 
     def _settle_all(self, slot: Slot, force: bool) -> dict[str, Snapshot]:
         """Return the settled snapshots of the plugin and its dependencies, as far as they need loading."""
@@ -258,27 +180,12 @@ class HotLoader:
             # A dependency that was refused because of this plugin gets another chance with its new bytes.
             again = bool(fresh) and own.refusal is not None and own.refusal.fault.plugin != name
             forced = again or (force and name == slot.name)
-            if not forced and not self.changed(own):
+            if not forced and not self.checker.changed(own):
                 continue
-            found = self._settled(own)
-            if forced or not self._settled_matter(own, found.digest):
+            found = self.checker.settled(own)
+            if forced or not self.checker.is_settled_matter(own, found.digest):
                 fresh[name] = found
         return fresh
-
-    def _settled(self, slot: Slot) -> Snapshot:
-        try:
-            found = self._settle(slot, self.settings.debounce)
-            if self._ignores_otherwise(slot, found):
-                found = self._settle(slot, 0)
-        except PluginFault as fault:
-            slot.refusal = refuse(fault.fault, "", None, slot.refusal)
-            raise
-        self._saw(slot, found)
-        return found
-
-    def _settle(self, slot: Slot, debounce: float) -> Snapshot:
-        limit = self.settings.settle_max
-        return settle(slot.found.path, plugin=slot.name, ignore=slot.ignore, debounce=debounce, settle_max=limit)
 
     def _nothing_new(self, slot: Slot) -> Outcome:
         if slot.refusal is not None:
@@ -286,7 +193,7 @@ class HotLoader:
         serving = self.registry.serving.get(slot.name)
         return Unchanged(name=slot.name, serving=serving.number if serving else None, reason="same-content")
 
-    def _replace(self, slot: Slot, build: _Build) -> Outcome:
+    def _replace(self, slot: Slot, build: Build) -> Outcome:
         """Load what is fresh and everything that depends on it in one transaction, all or none."""
         stopping: list[Generation] = []
         try:
@@ -306,7 +213,7 @@ class HotLoader:
         serving = self.registry.serving.get(slot.name)
         return replace(outcome, serving=serving.number if serving else None)
 
-    def _load(self, slot: Slot, build: _Build) -> Outcome:
+    def _load(self, slot: Slot, build: Build) -> Outcome:
         try:
             self._run(build)
         except PluginFault as fault:
@@ -320,7 +227,7 @@ class HotLoader:
         also = tuple(name for name in build.order if name != slot.name)
         return Reloaded(name=slot.name, also=also)
 
-    def _run(self, build: _Build) -> None:
+    def _run(self, build: Build) -> None:
         """Run a build on the reload thread, inside a transaction of its own."""
         limit = build.time_limit()
         with transaction.open_transaction(self.settings.load_timeout, limit) as load:
@@ -330,7 +237,7 @@ class HotLoader:
             finally:
                 self._build = None
 
-    def _hung(self, slot: Slot, build: _Build) -> Fault:
+    def _hung(self, slot: Slot, build: Build) -> Fault:
         name = build.at or slot.name
         message = f"the load did not end within {build.time_limit():g} s; its thread can't be killed and is left behind"
         remedy = "Keep long work out of import and on_load, or raise load_timeout."
@@ -338,7 +245,7 @@ class HotLoader:
 
     # -- what a failure leaves behind -----------------------------------------------------------
 
-    def _refused(self, slot: Slot, fault: Fault, build: _Build | None) -> Outcome:
+    def _refused(self, slot: Slot, fault: Fault, build: Build | None) -> Outcome:
         """Remember the bad version, say so, and let the old one serve on."""
         if build is not None:
             for name, found in build.fresh.items():
@@ -388,7 +295,7 @@ class HotLoader:
             for generation in gone:
                 if (owner := self._owner()) is not None:
                     finder.withdraw(owner, generation.namespace.public)
-                self.events.post(_event("unloaded", generation))
+                self.events.post(event_of("unloaded", generation))
                 LOG.info("hotplug.unloaded", extra={"plugin": generation.name, "generation": generation.number})
             self._superseded.extend(gone)
         return gone
@@ -403,7 +310,7 @@ class HotLoader:
 
     # -- handover: stop-first -------------------------------------------------------------------
 
-    def _stop(self, slot: Slot, stopping: list[Generation], build: _Build) -> None:
+    def _stop(self, slot: Slot, stopping: list[Generation], build: Build) -> None:
         """Let new calls wait and running ones end, save states, then take the old generations down.
 
         Raises PluginFault when calls don't end in time, or a state can't be saved.
@@ -411,9 +318,10 @@ class HotLoader:
         names = [generation.name for generation in stopping]
         limits = [g.manifest.retire_timeout for g in stopping]
         timeout = min(self.settings.retire_timeout if limit is None else limit for limit in limits)
-        # The call that asks is itself in flight: there is nothing to wait for.
-        if set(names) & set(calling()) or not self.leases.gate(names, timeout):
-            raise PluginFault(_in_flight(slot.found, timeout))
+        if set(names) & set(calling()):  # the call that asks is itself in flight: waiting for it would never end
+            raise PluginFault(_in_flight(slot.found, "a call of the plugin asked for this reload itself"))
+        if not self.leases.gate(names, timeout):
+            raise PluginFault(_in_flight(slot.found, f"running calls did not end within {timeout:g} s"))
         try:
             build.save_states(stopping)
             for generation in reversed(stopping):
@@ -422,12 +330,14 @@ class HotLoader:
             self.leases.open(names)
             raise
 
-    def _start_again(self, stopping: list[Generation], build: _Build) -> None:
+    def _start_again(self, stopping: list[Generation], build: Build) -> None:
         """Open the gate; when the new version failed, the old bytes are loaded again first."""
         try:
             failed = [g for g in stopping if self.registry.serving.get(g.name) is g]
             if failed:
-                self._run(_Build(self, {g.name: g.snapshot for g in failed}, states=build.states, from_disk=False))
+                self._run(
+                    Build(self._parts, {g.name: g.snapshot for g in failed}, states=build.states, from_disk=False)
+                )
         except (PluginFault, TimeoutError, transaction.GuardTimeout) as error:
             LOG.critical("hotplug.restart_failed", extra={"plugins": [g.name for g in stopping], "text": str(error)})
             self._withdraw(*(g.name for g in stopping))
@@ -476,240 +386,6 @@ class HotLoader:
         return serving
 
 
-class _Build:
-    """One transaction's candidates, from the first executed line to the swap or the end of them."""
-
-    def __init__(
-        self,
-        hot: HotLoader,
-        fresh: dict[str, Snapshot],
-        *,
-        before: Mapping[str, Generation] | None = None,
-        forced: str = "",
-        states: Mapping[str, State | None] | None = None,
-        from_disk: bool = True,
-    ) -> None:
-        self._hot = hot
-        self._registry = hot.registry
-        self.fresh = fresh
-        self.order: list[str] = []
-        self.candidates: dict[str, Generation] = {}
-        self.at = ""  # the plugin whose code runs right now
-        self.states: dict[str, State | None] = dict(states or {})
-        self._before = hot.registry.serving if before is None else before  # what served when we looked
-        self._forced = forced
-        self._from_disk = set(fresh) if from_disk else set()  # the others are loaded again from kept bytes
-        self._loading: list[str] = []
-        self._started: list[Generation] = []
-        self._manifests: dict[str, Manifest] = {}
-        self._affected = dependents_of(fresh, hot.registry.uses())
-        self._load: transaction.Transaction | None = None
-
-    def stop_first(self) -> list[Generation]:
-        """Return the serving generations that must end before the new ones begin, dependencies first."""
-        old = [g for name in self._affected if (g := self._registry.serving.get(name)) is not None]
-        manifests = [*(g.manifest for g in old), *self._manifests.values()]
-        return old if any(manifest.handover == "stop-first" for manifest in manifests) else []
-
-    def time_limit(self) -> float:
-        """Return the seconds that the whole transaction may take: the longest of its plugins' own limits."""
-        limits = [m.load_timeout for m in self._manifests.values() if m.load_timeout is not None]
-        return max(limits, default=self._hot.settings.load_timeout)
-
-    def prepare(self) -> None:
-        """Read manifests, compile, import package prefixes: what can be done before the guard is taken."""
-        for name, found in self.fresh.items():
-            slot = self._hot._slot_of(name)
-            self._manifests[name] = manifest = manifest_of(slot.found, found)
-            if not manifest.enabled:
-                raise PluginDisabled(name)
-            slot.enabled = True
-            for warning in manifest.warnings:
-                LOG.warning("hotplug.manifest", extra={"plugin": name, "text": warning})
-            self._hot.loader.check(slot.found, found, manifest)
-            prepare_package(slot.found)
-
-    def save_states(self, generations: Iterable[Generation]) -> None:
-        """Take the states of generations that are about to end before their successors begin."""
-        self.states = {g.name: self._hot.loader.save_state(g) for g in generations}
-
-    def _state_of(self, name: str) -> State | None:
-        """Return the predecessor's state, taken as late as possible: it serves until the swap."""
-        old = self._registry.serving.get(name)
-        if name in self.states or old is None:
-            return self.states.get(name)
-        return self._hot.loader.save_state(old)
-
-    def _check_dependencies(self, found: Found, manifest: Manifest) -> None:
-        where = found.path / (manifest.file or ".")
-        owner = self._hot._owner()
-        if owner is not None and not self._registry.slots.keys() >= set(manifest.depends_on):
-            owner.discover()
-        for used in manifest.depends_on:
-            if used not in self._registry.slots:
-                message = f"/depends_on: there is no plugin {used!r}{did_you_mean(used, self._registry.slots)}"
-                line = manifest.lines.get("depends_on")
-                remedy = "Add that plugin, or mend depends_on."
-                raise PluginFault(
-                    Fault(found.name, "unknown-dependency", message, where, line, remedy=remedy, own_bytes=False)
-                )
-        edges = {**self._registry.uses(), **{n: set(m.depends_on) for n, m in self._manifests.items()}}
-        cycle = find_cycle(found.name, edges)
-        if cycle:
-            raise PluginFault(_cycle(found, cycle))
-
-    def run(self, load: transaction.Transaction) -> None:
-        """Load, start, hand over and swap; on any error nothing of it remains."""
-        self._load = load
-        self._leave_out_outdated()
-        self._affected = dependents_of(self.fresh, self._registry.uses())
-        try:
-            for name in self._affected:
-                self.ensure(name)
-            for name in self.order:
-                self.at = name
-                self._hot.loader.start(self.candidates[name])
-                self._started.append(self.candidates[name])
-            for name in self.order:
-                self.at = name
-                self._hot.loader.load_state(self.candidates[name], self._state_of(name))
-            load.commit(self._swap)
-        except BaseException:
-            self._discard()
-            raise
-
-    def _leave_out_outdated(self) -> None:
-        """Drop bytes that another reload brought in, or overtook, between our look and the guard."""
-        for name, found in list(self.fresh.items()):
-            serving = self._registry.serving.get(name)
-            if serving is None or serving is self._before.get(name):
-                continue
-            if serving.digest == found.digest or serving.snapshot.look.at > found.look.at:
-                self._from_disk.discard(name)
-                if name == self._forced:
-                    self.fresh[name] = serving.snapshot
-                else:
-                    del self.fresh[name]
-
-    def ensure(self, name: str) -> Generation:
-        """Return the generation of a plugin that this transaction's code must see, loading it first if need be."""
-        if name in self.candidates:
-            return self.candidates[name]
-        if name not in self._affected and name in self._registry.serving:
-            return self._registry.serving[name]
-        slot = self._hot._slot_of(name)
-        if name in self._loading:
-            raise PluginFault(_cycle(slot.found, (*self._loading[self._loading.index(name) :], name)))
-        self._loading.append(name)
-        outer, self.at = self.at, name
-        namespaces: list[Namespace] = []
-        try:
-            return self._load_one(slot, namespaces.append)
-        except BaseException:  # whoever asked for it may go on without it: nothing of it may stay behind
-            for namespace in namespaces:
-                self._drop(namespace)
-            raise
-        finally:
-            self._loading.pop()
-            self.at = outer
-
-    def _drop(self, namespace: Namespace) -> None:
-        """Undo what loading one plugin did, as far as it came."""
-        assert self._load is not None, "candidates are loaded inside a transaction"
-        self._load.candidates.pop(namespace.public, None)
-        for full_name, module in list(namespace.modules.items()):
-            self._load.unstage(full_name, module)
-        self._unbind(namespace)
-
-    def _unbind(self, namespace: Namespace) -> None:
-        for used in list(namespace.bound.values()):
-            self._hot.leases.unbind(used)
-        namespace.bound.clear()
-
-    def _load_one(self, slot: Slot, made: Callable[[Namespace], None]) -> Generation:
-        snapshot = self._snapshot(slot)
-        manifest = self._manifests.get(slot.name) or manifest_of(slot.found, snapshot)
-        if not manifest.enabled:
-            message = "is needed, but disabled"
-            raise PluginFault(Fault(slot.name, "disabled", message, slot.found.path, own_bytes=False))
-        self._check_dependencies(slot.found, manifest)
-        prepare_package(slot.found)
-        assert self._load is not None, "candidates are loaded inside a transaction"
-
-        def before_code(namespace: Namespace) -> None:
-            made(namespace)
-            for used in manifest.depends_on:
-                self._hot.namespace_of(self._hot._slot_of(used).found.public, namespace)
-
-        generation = self._hot.loader.load(slot.found, snapshot, manifest, slot.number + 1, self._load, before_code)
-        slot.canaries.append(weakref.ref(generation.namespace.canary))
-        self.candidates[slot.name] = generation
-        self.order.append(slot.name)
-        return generation
-
-    def _snapshot(self, slot: Slot) -> Snapshot:
-        """Return what to load: new bytes if there are any, else what serves (a dependent that didn't change)."""
-        if slot.name not in self.fresh:
-            serving = self._registry.serving.get(slot.name)
-            from_disk = serving is None or self._deserves_a_try(slot, serving)
-            if from_disk:
-                self._from_disk.add(slot.name)
-            self.fresh[slot.name] = self._hot._settled(slot) if from_disk else serving.snapshot  # type: ignore[union-attr]
-        return self.fresh[slot.name]
-
-    def _deserves_a_try(self, slot: Slot, serving: Generation) -> bool:
-        """Tell whether a dependent's bytes on disk should come along: new, and not refused for their own sake."""
-        seen = self._hot.look_again(slot) if slot.paused is None else None
-        if seen is None or seen.digest == serving.digest:
-            return False
-        refusal = slot.refusal
-        return refusal is None or refusal.digest != seen.digest or not refusal.fault.own_bytes
-
-    def _swap(self) -> None:
-        """Let the candidates serve: the one moment at which anything changes for anybody."""
-        owner = self._hot._owner()
-        assert owner is not None, "a manager outlives its own reload"
-        replaced = [g for n in reversed(self.order) if (g := self._registry.serving.get(n)) is not None]
-        for name in self.order:
-            finder.publish(owner, self.candidates[name].namespace)
-            # Before anybody can call it: a lazy import of a call that begins now is a load of its own.
-            self.candidates[name].namespace.transaction = None
-        self._registry.swap(self.candidates)
-        self._hot._superseded.extend(replaced)
-        for name in self.order:
-            self._serves(self._hot._slot_of(name), self.candidates[name])
-
-    def _serves(self, slot: Slot, generation: Generation) -> None:
-        slot.number = generation.number
-        slot.reloads += generation.number > 1
-        if slot.name in self._from_disk:  # else newer bytes on disk may still be refused, and stay so
-            slot.refusal = None
-            slot.seen = Seen(generation.snapshot.look, generation.digest, generation.snapshot.look.racy)
-        forget_sources(str(slot.found.path / file) for file in generation.snapshot.files)
-        self._hot.events.post(_event("loaded", generation))
-        LOG.info(
-            "hotplug.reloaded" if generation.number > 1 else "hotplug.loaded",
-            extra={"plugin": slot.name, "generation": generation.number, "digest": generation.digest},
-        )
-
-    def _discard(self) -> None:
-        """Take down what was built: nothing of a refused version may live on."""
-        timeout = self._hot.settings.retire_timeout
-        for name in reversed(self.order):
-            generation = self.candidates[name]
-            self._hot.loader.unload(generation, started=generation in self._started, timeout=timeout)
-            self._unbind(generation.namespace)
-        self.candidates.clear()
-        self.order.clear()
-        self._started.clear()
-        for cleanup in getattr(typing, "_cleanups", ()):
-            cleanup()
-
-
-def _event(kind: typing.Literal["loaded", "unloaded"], generation: Generation) -> Event:
-    return Event(kind, generation.name, generation.number, generation.version, generation.digest)
-
-
 def _reason(slot: Slot, fault: Fault) -> str:
     """Return why a plugin's current version is kept, in a word or two."""
     if fault.slug == "calls-in-flight":
@@ -725,18 +401,7 @@ def _headline(fault: Fault, slot: Slot, serving: Generation | None) -> str:
     return f"{subject}: generation {number} could not be loaded, generation {serving.number} keeps serving."
 
 
-def _in_flight(found: Found, seconds: float) -> Fault:
-    message = f"handover is stop-first, and running calls did not end within {seconds:g} s"
+def _in_flight(found: Found, why: str) -> Fault:
+    message = f"handover is stop-first, and {why}"
     remedy = "It is tried again once they end; raise retire_timeout if they need longer."
     return Fault(found.name, "calls-in-flight", message, found.path, remedy=remedy, own_bytes=False)
-
-
-def _cycle(found: Found, path: Iterable[str]) -> Fault:
-    message = f"plugins depend on each other: {' -> '.join(path)}"
-    return Fault(
-        found.name,
-        "dependency-cycle",
-        message,
-        found.path,
-        remedy="Break the circle in depends_on or imports.",
-    )

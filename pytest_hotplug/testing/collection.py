@@ -19,7 +19,7 @@ import pytest
 
 from pytest_hotplug.testing.flat_names import FlatNames
 from pytest_hotplug.testing.imports import PluginTestModules
-from pytest_hotplug.testing.places import Place, Places, PluginRoot, holds_plugin, public_name
+from pytest_hotplug.testing.places import Place, Places, PluginRoot, public_name
 from pytest_hotplug.testing.pytest_internals import Wrapped, wrap_import_path, wrap_search_pypath
 
 __all__ = ["CollectsPluginTests", "PluginDirectory", "PluginRoot", "public_name"]
@@ -35,8 +35,8 @@ class PluginDirectory(pytest.Package):
 class CollectsPluginTests:
     """The pytest plugin that gives plugins' tests, doctests and conftests their public names."""
 
-    def __init__(self, roots: Sequence[PluginRoot], is_plugin: Callable[[Path], bool] = holds_plugin) -> None:
-        self._places = Places(roots, is_plugin)
+    def __init__(self, roots: Sequence[PluginRoot]) -> None:
+        self._places = Places(roots)
         self._place_of_item = lru_cache(8)(self._places.of_path)  # tests of one file follow each other
         self._modules = PluginTestModules(self._places)
         self._flat_names = FlatNames(self._modules)

@@ -12,7 +12,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
 from pytest_hotplug.reloader.names import is_test
-from pytest_hotplug.testing.places import PluginRoot, holds_plugin
+from pytest_hotplug.testing.places import PluginRoot
 
 __all__ = ["LateImports"]
 
@@ -52,4 +52,4 @@ class LateImports:
             fullname = fullname[len(root.package) + 1 :]
         plugin, *inside = fullname.split(".")
         # Tests are asked for when they are collected; they are no plugin code and load none.
-        return not any(is_test(part) or is_test(f"{part}.py") for part in inside) and holds_plugin(root.path / plugin)
+        return not any(is_test(part) or is_test(f"{part}.py") for part in inside) and root.holds(plugin)

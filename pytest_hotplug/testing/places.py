@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_hotplug.reloader.names import is_plugin_name, is_test
 
-__all__ = ["Place", "Places", "PluginRoot", "holds_plugin", "public_name"]
-
-IsPlugin = Callable[[Path], bool]
+__all__ = ["Place", "Places", "PluginRoot", "public_name"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +23,12 @@ class PluginRoot:
 
     path: Path
     package: str
+    signs: tuple[str, ...] = ("plugin.json", "main.py", "main/__init__.py")  # one of them makes a directory a plugin
+
+    def holds(self, name: str) -> bool:
+        """Tell whether a plugin of this name lies here."""
+        place = self.path / name
+        return is_plugin_name(name) and any(os.path.isfile(os.path.join(place, sign)) for sign in self.signs)
 
     def public(self, plugin: str) -> str:
         """Return the public name of the plugin in the directory of this name."""
@@ -93,13 +97,6 @@ class Place:
             yield Place(self.root, self.plugin, self.inside[:depth])
 
 
-def holds_plugin(directory: Path) -> bool:
-    """Tell whether a directory looks like a plugin in the default layout."""
-    return is_plugin_name(directory.name) and any(
-        os.path.isfile(os.path.join(directory, file)) for file in ("plugin.json", "main.py")
-    )
-
-
 def public_name(path: Path, roots: Sequence[PluginRoot]) -> str | None:
     """Return the public name of a file or directory, None outside every plugin.
 
@@ -112,11 +109,10 @@ def public_name(path: Path, roots: Sequence[PluginRoot]) -> str | None:
 class Places:
     """All plugins below some plugin dirs, looked up by path or by public name."""
 
-    def __init__(self, roots: Sequence[PluginRoot], is_plugin: IsPlugin = holds_plugin) -> None:
+    def __init__(self, roots: Sequence[PluginRoot]) -> None:
         deepest_first = sorted(roots, key=lambda root: len(root.path.parts), reverse=True)
         self._roots = tuple(deepest_first)
         self._real = tuple((Path(os.path.realpath(root.path)), root) for root in deepest_first)
-        self._is_plugin = is_plugin
 
     def of_path(self, path: Path) -> Place | None:
         """Return the place of a file or directory inside a plugin, None outside every plugin."""
@@ -137,7 +133,7 @@ class Places:
             prefix = root.public("")
             if name.startswith(prefix):
                 plugin, *inside = name[len(prefix) :].split(".")
-                if self.plugin_in(root, plugin):
+                if root.holds(plugin):
                     return Place(root, root.path / plugin, tuple(inside))
         return None
 
@@ -157,16 +153,12 @@ class Places:
         if Place(root, at.plugin, ()).file is None and str(root.path) not in sys.path:
             return None
         other = Place(root, root.path / plugin, ())
-        if not self.plugin_in(root, plugin) or not other.is_meant_by(rest, names):
+        if not root.holds(plugin) or not other.is_meant_by(rest, names):
             return None
         return other.child(rest) if rest else other
 
-    def plugin_in(self, root: PluginRoot, name: str) -> bool:
-        """Tell whether the plugin dir holds a plugin of this name."""
-        return bool(name) and self._is_plugin(root.path / name)
-
     def _below(self, root: PluginRoot, parts: tuple[str, ...]) -> Place | None:
-        if not parts or not self.plugin_in(root, parts[0]):
+        if not parts or not root.holds(parts[0]):
             return None
         inside = [part.replace(".", "_") for part in _without_suffix(parts[1:])]
         return Place(root, root.path / parts[0], tuple(inside))

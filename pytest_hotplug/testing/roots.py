@@ -7,7 +7,6 @@ configured, the full settings (and what they import) are not needed.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 
@@ -38,7 +37,9 @@ def _given_elsewhere(config: pytest.Config) -> bool:
 
 
 def _from_settings(config: pytest.Config) -> list[PluginRoot]:
+    from pytest_hotplug.reloader.discovery import signs_of_a_plugin
     from pytest_hotplug.testing.project import find_test_project
 
     project = find_test_project(config)
-    return [PluginRoot(Path(place.path), place.package) for place in project.layouts] if project else []
+    places = project.layouts if project else ()
+    return [PluginRoot(place.path, place.package, signs_of_a_plugin(place)) for place in places]

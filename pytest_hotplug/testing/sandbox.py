@@ -16,13 +16,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from pytest_hotplug.default import PluginManager
 from pytest_hotplug.reloader.discovery import Found
-from pytest_hotplug.reloader.errors import InvalidPluginName, UnknownPlugin, UsageError
+from pytest_hotplug.reloader.errors import InvalidPluginName, PluginLoadError, UnknownPlugin, UsageError
 from pytest_hotplug.reloader.events import Event
 from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.names import is_plugin_name
@@ -32,6 +32,8 @@ from pytest_hotplug.testing.files import copy_plugin, read_tree, replace_text, w
 from pytest_hotplug.testing.originals import Originals
 from pytest_hotplug.testing.project import TestProject
 from pytest_hotplug.testing.versions import files_at
+
+T = TypeVar("T")
 
 __all__ = ["Hotplug", "SandboxedPlugin", "Snapshot", "Step"]
 
@@ -110,8 +112,9 @@ class Hotplug:
 
         Without a name: the plugin that the test file lies in. Raises UnknownPlugin, PluginLoadError.
         """
+        __tracebackhide__ = True
         plugin = self.add(name)
-        self.manager.load(plugin.name)
+        _told_briefly(lambda: self.manager.load(plugin.name))
         return plugin
 
     def add(self, name: str | None = None) -> SandboxedPlugin:
@@ -282,11 +285,13 @@ class SandboxedPlugin:
 
     def execute(self, **kwargs: Any) -> Any:
         """Execute the entry on the newest good code; see PluginManager.execute."""
-        return self._manager.execute(self.name, **kwargs)
+        __tracebackhide__ = True
+        return _told_briefly(lambda: self._manager.execute(self.name, **kwargs))
 
     def call(self, function: str, *args: Any, **kwargs: Any) -> Any:
         """Call any function of the plugin; see PluginManager.call."""
-        return self._manager.call(self.name, function, *args, **kwargs)
+        __tracebackhide__ = True
+        return _told_briefly(lambda: self._manager.call(self.name, function, *args, **kwargs))
 
     async def aexecute(self, **kwargs: Any) -> Any:
         """Execute from a running event loop."""
@@ -308,11 +313,13 @@ class SandboxedPlugin:
     @property
     def generation(self) -> Generation:
         """Return the generation that serves, loading the plugin if none does."""
-        return self._manager.load(self.name)
+        __tracebackhide__ = True
+        return _told_briefly(lambda: self._manager.load(self.name))
 
     def module(self, sub: str = "") -> ModuleType:
         """Return a module of the current generation ("" is the package itself); checks nothing."""
-        return self._manager.module(self.name, sub)
+        __tracebackhide__ = True
+        return _told_briefly(lambda: self._manager.module(self.name, sub))
 
     # -- edit -----------------------------------------------------------------------------------
 
@@ -388,6 +395,15 @@ class SandboxedPlugin:
 
     def _forget_edits(self) -> None:
         self._pristine = self._remembered = Snapshot(read_tree(self.path))
+
+
+def _told_briefly(act: Callable[[], T]) -> T:
+    """Run `act`; let a version that can't be loaded fail the test with its own message, without our frames."""
+    __tracebackhide__ = True
+    try:
+        return act()
+    except PluginLoadError as error:
+        raise error.with_traceback(None) from None
 
 
 def _private_layouts(project: TestProject | None, tmp_path: Path) -> list[tuple[Layout, Layout | None]]:

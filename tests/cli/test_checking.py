@@ -75,3 +75,48 @@ def test_no_plugins_is_5(user: User) -> None:
     """A selection that can never match is told apart from a good result."""
     assert user.types("check").code == 5
     assert user.types("check", "--json").json["exit_code"] == 5
+
+
+def test_a_key_that_nobody_heeds_is_pointed_out(user: User) -> None:
+    """A misspelt key, and a bound that bounds nothing: the plugin loads, and the author is told."""
+    user.plugin("typo", manifest={"verison": "1.0", "entry": "main.run"})
+    user.plugin("bounds", manifest={"parameters": {"name": {"maximum": 3}}})
+    done = user.types("check")
+    assert done.code == 0
+    assert "unknown key 'verison'; did you mean 'version'?" in done.err
+    assert "unknown key 'entry'; did you mean 'entry_point'?" in done.err
+    assert "parameter 'name': 'maximum' is not heeded" in done.err
+    (typo,) = user.types("check", "typo", "--json").lines
+    assert len(typo["warnings"]) == 2
+
+
+def test_a_declaration_that_no_call_can_satisfy_is_refused(user: User) -> None:
+    """A default of another type, a default that is no option, an empty list of options: told with the line."""
+    for name, facts, said in (
+        ("kind", {"type": "integer", "default": "x"}, "/parameters/name/default"),
+        ("other", {"options": ["a"], "default": "b"}, "/parameters/name/default"),
+        ("none", {"options": []}, "/parameters/name/options"),
+    ):
+        user.plugin(name, manifest={"parameters": {"name": facts}})
+        done = user.types("check", name)
+        assert (done.code, said in done.err, "[bad-manifest]" in done.err) == (1, True, True), done
+
+
+def test_a_directory_whose_name_forbids_it_to_be_a_plugin_is_named(user: User) -> None:
+    """It is left out with a line that says why, instead of vanishing."""
+    user.plugin("good")
+    user.plugin("bad-name")
+    for command in ("check", "list"):
+        done = user.types(command)
+        assert done.code == 0
+        assert "bad-name is left out" in done.err
+        assert "[invalid-name]" in done.err
+
+
+def test_no_manifest_forges_a_line_of_the_report(user: User) -> None:
+    """Line breaks and escapes in free text are shown, not obeyed."""
+    user.plugin("forger", manifest={"version": "1\nhello: version 9 loads\x1b[31m"})
+    for command in ("check", "list"):
+        done = user.types(command)
+        assert not [line for line in done.out.splitlines() if line.startswith("hello")], done.out
+        assert "\x1b" not in done.out

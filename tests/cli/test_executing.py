@@ -159,3 +159,23 @@ def test_ctrl_c_interrupts_with_2(user: User, tmp_path: Path) -> None:
         assert running.end(signal.SIGINT) == 2
         assert running.process.stderr is not None
         assert running.process.stderr.read().split() == ["hotplug:", "interrupted"]
+
+
+def test_a_result_that_json_can_not_hold_is_still_json(user: User) -> None:
+    """NaN, infinity, a list that holds itself, odd keys, objects: each is shown in a word, and the output parses."""
+    user.plugin(
+        "odd", "def run():\n    a = [float('nan'), float('inf'), {(1, 2): object}]\n    a.append(a)\n    return a\n"
+    )
+    for arguments in ((), ("--json",)):
+        done = user.types("run", "odd", *arguments)
+        assert done.code == 0, done
+        told = json.loads(done.out, parse_constant=lambda word: 1 / 0)
+        result = told["result"] if arguments else told
+        assert result == ["nan", "inf", {"(1, 2)": "<class 'object'>"}, "..."]
+
+
+def test_an_entry_that_exits_is_told_to_return(user: User) -> None:
+    """It isn't called an exit at import."""
+    user.plugin("leaves", "import sys\ndef run():\n    sys.exit(7)\n")
+    done = user.types("run", "leaves")
+    assert (done.code, "[execution-error]" in done.err, "Return instead" in done.err) == (1, True, True), done

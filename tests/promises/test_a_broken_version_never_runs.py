@@ -209,3 +209,68 @@ def test_a_parameter_may_be_called_self(plugins: PluginDir) -> None:
     plugins.write("shop", main="def run(**given):\n    return given\n")
     given = {"self": 1, "generation": 2, "function": 3, "name": 4, "plugin": 5}
     assert plugins.manager().execute("shop", **given) == given
+
+
+def test_an_own_module_imported_by_its_flat_name_at_run_time_gets_the_right_remedy(plugins: PluginDir) -> None:
+    """`importlib.import_module("helper")` knows no flat names; nobody should install a package for that."""
+    plugins.write("shop", main="import importlib\nimportlib.import_module('helper')\ndef run(): pass\n", helper="")
+    with pytest.raises(PluginLoadError, match=r"the plugin's own module.*import_module\('\.helper', __package__\)"):
+        plugins.manager().load("shop")
+
+
+def test_a_callback_that_unloads_is_named_as_the_cause(plugins: PluginDir) -> None:
+    """Nothing serves, but not because files move."""
+    plugins.write("shop", main=GOOD)
+    manager = plugins.manager()
+    manager._hot_loader.register_callback("loaded", manager.unload)
+    with pytest.raises(PluginLoadError, match="unloaded as soon as it was loaded"):
+        manager.execute("shop")
+
+
+def test_a_plugin_needed_at_import_is_told_to_be_declared(plugins: PluginDir) -> None:
+    """Executing another plugin at import time is refused with the way out."""
+    plugins.write("leaf", main=GOOD)
+    plugins.write("shop", main="import sys\nX = sys.shop_manager.execute('leaf')\ndef run(): return X\n")
+    manager = plugins.manager()
+    sys.shop_manager = manager  # type: ignore[attr-defined]
+    try:
+        with pytest.raises(PluginLoadError, match="depends_on"):
+            manager.load("shop")
+    finally:
+        del sys.shop_manager  # type: ignore[attr-defined]
+
+
+def test_a_stop_first_plugin_that_reloads_itself_is_told_why_not(plugins: PluginDir) -> None:
+    """The call that asks is the call in flight: waiting for it would never end."""
+    main = "import sys\nN = {n}\ndef run(): return sys.shop_manager.reload('shop')\n"
+    plugins.write("shop", main=main.format(n=1), plugin_json=manifest(handover="stop-first"))
+    manager = plugins.manager()
+    manager.load("shop")
+    manager.disable_hot_reload()
+    sys.shop_manager = manager  # type: ignore[attr-defined]
+    try:
+        plugins.write("shop", main=main.format(n=2))
+        outcome = manager.execute("shop")
+    finally:
+        del sys.shop_manager  # type: ignore[attr-defined]
+    assert isinstance(outcome, KeptCurrent)
+    assert outcome.reason == "calls in flight"
+    assert "asked for this reload itself" in str(outcome.error)
+
+
+def test_one_answer_never_contradicts_itself(plugins: PluginDir) -> None:
+    """Right after the good file is back, the info says serving, without an error."""
+    plugins.write("shop", main=GOOD)
+    manager = plugins.manager()
+    manager.execute("shop")
+    plugins.write("shop", main="(")
+    manager.reload("shop")
+    plugins.write("shop", main=GOOD)
+    info = manager.get_plugin_hot_info("shop")
+    assert (info["state"], info["error"]) == ("serving", None)
+
+
+def test_a_disabled_plugin_says_so_before_anybody_loads_it(plugins: PluginDir) -> None:
+    """R16: listed, not loaded."""
+    plugins.write("shop", main=GOOD, plugin_json=manifest(enabled=False))
+    assert plugins.manager().get_plugin_hot_info("shop")["state"] == "disabled"

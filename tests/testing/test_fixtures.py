@@ -174,6 +174,16 @@ def test_a_traceback_shows_the_real_plugin(project: pytest.Pytester) -> None:
     assert re.search(r"^plugins/greet/text\.py:4: TypeError", result.stdout.str(), re.MULTILINE)
 
 
+def test_a_broken_plugin_fails_a_test_with_its_own_fault_alone(project: pytest.Pytester) -> None:
+    """The author sees the test's line and the plugin's fault, not pages of the reloader."""
+    (project.path / "plugins" / "greet" / "text.py").write_text("def hello(name:\n")
+    write_test(project, "def test_it(hotplug):\n    hotplug.load()\n")
+    result = project.runpytest_subprocess()
+    result.assert_outcomes(failed=1)
+    assert "[syntax-error]" in result.stdout.str()
+    assert "pytest_hotplug/reloader" not in result.stdout.str()
+
+
 def test_a_breakpoint_by_path_stops_in_the_sandbox(project: pytest.Pytester) -> None:
     """A debugger that breaks at the real file's line stops there."""
     write_test(
@@ -227,3 +237,21 @@ def test_options_do_not_swallow_a_path(project: pytest.Pytester) -> None:
     result = project.runpytest_subprocess("--hotplug-watch", "plugins/greet")
     result.assert_outcomes(passed=1)
     result.stderr.fnmatch_lines(["*there is no terminal*one ordinary run*"])
+
+
+def test_a_family_with_another_layout_is_collected_in_peace_too(pytester: pytest.Pytester) -> None:
+    """`info.json`, and an entry in `__init__.py`: collection executes nothing, the fixture loads it."""
+    pytester.makepyprojecttoml(
+        '[tool.hotplug]\nplugin_dirs = ["cogs"]\nmanifest = "info.json"\nentry = "__init__:main"\n'
+    )
+    cog = pytester.path / "cogs" / "dice"
+    cog.mkdir(parents=True)
+    (cog / "info.json").write_text('{"name": "Dice of Fate", "requirements": []}')
+    (cog / "__init__.py").write_text(
+        "import pathlib\npathlib.Path(__file__).with_name('ran').touch()\ndef main():\n    return 6\n"
+    )
+    (cog / "test_dice.py").write_text("def test_apart():\n    pass\n")
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+    assert not (cog / "ran").exists()
+    (cog / "test_dice.py").write_text("def test_it(hotplug):\n    assert hotplug.load().execute() == 6\n")
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)

@@ -1,0 +1,295 @@
+"""One transaction's candidates: load beside, start, hand state over, swap; or nothing of it remains.
+
+Runs on the reload thread inside a transaction that somebody else opened. Decides which of the
+plugins concerned are loaded, in which order and from which bytes; what a failure means is for
+`reload` to say.
+"""
+
+from __future__ import annotations
+
+import logging
+import typing
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from pytest_hotplug.reloader import finder, transaction
+from pytest_hotplug.reloader.check import Checker
+from pytest_hotplug.reloader.dependencies import dependents_of, find_cycle
+from pytest_hotplug.reloader.discovery import Found
+from pytest_hotplug.reloader.errors import Fault, PluginDisabled, PluginFault, did_you_mean, forget_sources
+from pytest_hotplug.reloader.events import Event, Events
+from pytest_hotplug.reloader.fingerprint import Snapshot
+from pytest_hotplug.reloader.generation import Generation
+from pytest_hotplug.reloader.leases import Leases
+from pytest_hotplug.reloader.loader import Loader, State, manifest_of, prepare_package
+from pytest_hotplug.reloader.manifest import Manifest
+from pytest_hotplug.reloader.modules import Namespace
+from pytest_hotplug.reloader.registry import Registry, Seen, Slot
+from pytest_hotplug.reloader.settings import Settings
+
+__all__ = ["Build", "Parts", "event_of"]
+
+LOG = logging.getLogger("hotplug")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the reloads of one manager work with."""
+
+    settings: Settings
+    registry: Registry
+    leases: Leases
+    events: Events
+    loader: Loader
+    checker: Checker
+    slot_of: Callable[[str], Slot]
+    owner: weakref.ref[finder.Owner]
+    superseded: deque[Generation]  # they no longer serve, and wait to be retired
+
+
+class Build:
+    """One transaction's candidates, from the first executed line to the swap or the end of them."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        fresh: dict[str, Snapshot],
+        *,
+        before: Mapping[str, Generation] | None = None,
+        forced: str = "",
+        states: Mapping[str, State | None] | None = None,
+        from_disk: bool = True,
+    ) -> None:
+        self._parts = parts
+        self._registry = parts.registry
+        self.fresh = fresh
+        self.order: list[str] = []
+        self.candidates: dict[str, Generation] = {}
+        self.at = ""  # the plugin whose code runs right now
+        self.states: dict[str, State | None] = dict(states or {})
+        self._before = parts.registry.serving if before is None else before  # what served when we looked
+        self._forced = forced
+        self._from_disk = set(fresh) if from_disk else set()  # the others are loaded again from kept bytes
+        self._loading: list[str] = []
+        self._started: list[Generation] = []
+        self._manifests: dict[str, Manifest] = {}
+        self._affected = dependents_of(fresh, parts.registry.uses())
+        self._load: transaction.Transaction | None = None
+
+    def stop_first(self) -> list[Generation]:
+        """Return the serving generations that must end before the new ones begin, dependencies first."""
+        old = [g for name in self._affected if (g := self._registry.serving.get(name)) is not None]
+        manifests = [*(g.manifest for g in old), *self._manifests.values()]
+        return old if any(manifest.handover == "stop-first" for manifest in manifests) else []
+
+    def time_limit(self) -> float:
+        """Return the seconds that the whole transaction may take: the longest of its plugins' own limits."""
+        limits = [m.load_timeout for m in self._manifests.values() if m.load_timeout is not None]
+        return max(limits, default=self._parts.settings.load_timeout)
+
+    def prepare(self) -> None:
+        """Read manifests, compile, import package prefixes: what can be done before the guard is taken."""
+        for name, found in self.fresh.items():
+            slot = self._parts.slot_of(name)
+            self._manifests[name] = manifest = manifest_of(slot.found, found)
+            if not manifest.enabled:
+                raise PluginDisabled(name)
+            slot.enabled = True
+            for warning in manifest.warnings:
+                LOG.warning("hotplug.manifest", extra={"plugin": name, "text": warning})
+            self._parts.loader.check(slot.found, found, manifest)
+            prepare_package(slot.found)
+
+    def save_states(self, generations: Iterable[Generation]) -> None:
+        """Take the states of generations that are about to end before their successors begin."""
+        self.states = {g.name: self._parts.loader.save_state(g) for g in generations}
+
+    def _state_of(self, name: str) -> State | None:
+        """Return the predecessor's state, taken as late as possible: it serves until the swap."""
+        old = self._registry.serving.get(name)
+        if name in self.states or old is None:
+            return self.states.get(name)
+        return self._parts.loader.save_state(old)
+
+    def _check_dependencies(self, found: Found, manifest: Manifest) -> None:
+        where = found.path / (manifest.file or ".")
+        owner = self._parts.owner()
+        if owner is not None and not self._registry.slots.keys() >= set(manifest.depends_on):
+            owner.discover()
+        for used in manifest.depends_on:
+            if used not in self._registry.slots:
+                message = f"/depends_on: there is no plugin {used!r}{did_you_mean(used, self._registry.slots)}"
+                line = manifest.lines.get("depends_on")
+                remedy = "Add that plugin, or mend depends_on."
+                raise PluginFault(
+                    Fault(found.name, "unknown-dependency", message, where, line, remedy=remedy, own_bytes=False)
+                )
+        edges = {**self._registry.uses(), **{n: set(m.depends_on) for n, m in self._manifests.items()}}
+        cycle = find_cycle(found.name, edges)
+        if cycle:
+            raise PluginFault(_cycle(found, cycle))
+
+    def run(self, load: transaction.Transaction) -> None:
+        """Load, start, hand over and swap; on any error nothing of it remains."""
+        self._load = load
+        self._leave_out_outdated()
+        self._affected = dependents_of(self.fresh, self._registry.uses())
+        try:
+            for name in self._affected:
+                self.ensure(name)
+            for name in self.order:
+                self.at = name
+                self._parts.loader.start(self.candidates[name])
+                self._started.append(self.candidates[name])
+            for name in self.order:
+                self.at = name
+                self._parts.loader.load_state(self.candidates[name], self._state_of(name))
+            load.commit(self._swap)
+        except BaseException:
+            self._discard()
+            raise
+
+    def _leave_out_outdated(self) -> None:
+        """Drop bytes that another reload brought in, or overtook, between our look and the guard."""
+        for name, found in list(self.fresh.items()):
+            serving = self._registry.serving.get(name)
+            if serving is None or serving is self._before.get(name):
+                continue
+            if serving.digest == found.digest or serving.snapshot.look.at > found.look.at:
+                self._from_disk.discard(name)
+                if name == self._forced:
+                    self.fresh[name] = serving.snapshot
+                else:
+                    del self.fresh[name]
+
+    def ensure(self, name: str) -> Generation:
+        """Return the generation of a plugin that this transaction's code must see, loading it first if need be."""
+        if name in self.candidates:
+            return self.candidates[name]
+        if name not in self._affected and name in self._registry.serving:
+            return self._registry.serving[name]
+        slot = self._parts.slot_of(name)
+        if name in self._loading:
+            raise PluginFault(_cycle(slot.found, (*self._loading[self._loading.index(name) :], name)))
+        self._loading.append(name)
+        outer, self.at = self.at, name
+        namespaces: list[Namespace] = []
+        try:
+            return self._load_one(slot, namespaces.append)
+        except BaseException:  # whoever asked for it may go on without it: nothing of it may stay behind
+            for namespace in namespaces:
+                self._drop(namespace)
+            raise
+        finally:
+            self._loading.pop()
+            self.at = outer
+
+    def _drop(self, namespace: Namespace) -> None:
+        """Undo what loading one plugin did, as far as it came."""
+        assert self._load is not None, "candidates are loaded inside a transaction"
+        self._load.candidates.pop(namespace.public, None)
+        for full_name, module in list(namespace.modules.items()):
+            self._load.unstage(full_name, module)
+        self._unbind(namespace)
+
+    def _unbind(self, namespace: Namespace) -> None:
+        for used in list(namespace.bound.values()):
+            self._parts.leases.unbind(used)
+        namespace.bound.clear()
+
+    def _load_one(self, slot: Slot, made: Callable[[Namespace], None]) -> Generation:
+        snapshot = self._snapshot(slot)
+        manifest = self._manifests.get(slot.name) or manifest_of(slot.found, snapshot)
+        if not manifest.enabled:
+            message = "is needed, but disabled"
+            raise PluginFault(Fault(slot.name, "disabled", message, slot.found.path, own_bytes=False))
+        self._check_dependencies(slot.found, manifest)
+        prepare_package(slot.found)
+        assert self._load is not None, "candidates are loaded inside a transaction"
+
+        def before_code(namespace: Namespace) -> None:
+            made(namespace)
+            for used in manifest.depends_on:
+                namespace.neighbour(self._parts.slot_of(used).found.public)
+
+        generation = self._parts.loader.load(slot.found, snapshot, manifest, slot.number + 1, self._load, before_code)
+        slot.canaries.append(weakref.ref(generation.namespace.canary))
+        self.candidates[slot.name] = generation
+        self.order.append(slot.name)
+        return generation
+
+    def _snapshot(self, slot: Slot) -> Snapshot:
+        """Return what to load: new bytes if there are any, else what serves (a dependent that didn't change)."""
+        if slot.name not in self.fresh:
+            serving = self._registry.serving.get(slot.name)
+            from_disk = serving is None or self._deserves_a_try(slot, serving)
+            if from_disk:
+                self._from_disk.add(slot.name)
+            self.fresh[slot.name] = self._parts.checker.settled(slot) if from_disk else serving.snapshot  # type: ignore[union-attr]
+        return self.fresh[slot.name]
+
+    def _deserves_a_try(self, slot: Slot, serving: Generation) -> bool:
+        """Tell whether a dependent's bytes on disk should come along: new, and not refused for their own sake."""
+        seen = self._parts.checker.look_again(slot) if slot.paused is None else None
+        if seen is None or seen.digest == serving.digest:
+            return False
+        refusal = slot.refusal
+        return refusal is None or refusal.digest != seen.digest or not refusal.fault.own_bytes
+
+    def _swap(self) -> None:
+        """Let the candidates serve: the one moment at which anything changes for anybody."""
+        owner = self._parts.owner()
+        assert owner is not None, "a manager outlives its own reload"
+        replaced = [g for n in reversed(self.order) if (g := self._registry.serving.get(n)) is not None]
+        for name in self.order:
+            finder.publish(owner, self.candidates[name].namespace)
+            # Before anybody can call it: a lazy import of a call that begins now is a load of its own.
+            self.candidates[name].namespace.transaction = None
+        self._registry.swap(self.candidates)
+        self._parts.superseded.extend(replaced)
+        for name in self.order:
+            self._serves(self._parts.slot_of(name), self.candidates[name])
+
+    def _serves(self, slot: Slot, generation: Generation) -> None:
+        slot.number = generation.number
+        slot.reloads += generation.number > 1
+        if slot.name in self._from_disk:  # else newer bytes on disk may still be refused, and stay so
+            slot.refusal = None
+            slot.seen = Seen(generation.snapshot.look, generation.digest, generation.snapshot.look.racy)
+        forget_sources(str(slot.found.path / file) for file in generation.snapshot.files)
+        self._parts.events.post(event_of("loaded", generation))
+        LOG.info(
+            "hotplug.reloaded" if generation.number > 1 else "hotplug.loaded",
+            extra={"plugin": slot.name, "generation": generation.number, "digest": generation.digest},
+        )
+
+    def _discard(self) -> None:
+        """Take down what was built: nothing of a refused version may live on."""
+        timeout = self._parts.settings.retire_timeout
+        for name in reversed(self.order):
+            generation = self.candidates[name]
+            self._parts.loader.unload(generation, started=generation in self._started, timeout=timeout)
+            self._unbind(generation.namespace)
+        self.candidates.clear()
+        self.order.clear()
+        self._started.clear()
+        for cleanup in getattr(typing, "_cleanups", ()):
+            cleanup()
+
+
+def event_of(kind: typing.Literal["loaded", "unloaded"], generation: Generation) -> Event:
+    """Return the fact that a generation began or ceased to serve."""
+    return Event(kind, generation.name, generation.number, generation.version, generation.digest)
+
+
+def _cycle(found: Found, path: Iterable[str]) -> Fault:
+    message = f"plugins depend on each other: {' -> '.join(path)}"
+    return Fault(
+        found.name,
+        "dependency-cycle",
+        message,
+        found.path,
+        remedy="Break the circle in depends_on or imports.",
+    )

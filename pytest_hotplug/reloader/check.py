@@ -1,0 +1,132 @@
+"""Does a plugin need loading? What lies on disk against what serves and what was refused.
+
+Cheap when nothing changed: signatures first, bytes only when those differ or are too young. Also
+where files are waited for until they rest. Executes nothing and decides nothing about a load.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pytest_hotplug.reloader.errors import PluginFault
+from pytest_hotplug.reloader.fingerprint import Snapshot, Unsettled, look_at, settle, snapshot, unchanged
+from pytest_hotplug.reloader.leases import Leases
+from pytest_hotplug.reloader.loader import manifest_of
+from pytest_hotplug.reloader.refusals import refuse
+from pytest_hotplug.reloader.registry import Registry, Seen, Slot
+from pytest_hotplug.reloader.settings import Settings
+
+__all__ = ["Checker"]
+
+
+class Checker:
+    """Looks at the plugins of one manager; remembers in their slots what it saw."""
+
+    def __init__(self, settings: Settings, registry: Registry, leases: Leases) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._leases = leases
+
+    def quiet(self, slot: Slot) -> bool:
+        """Tell cheaply whether nothing needs doing: the files are as they were when their bytes were last read.
+
+        Those bytes serve, or were refused and are not due for another try.
+        """
+        seen = slot.seen
+        if seen is None or seen.racy:
+            return False
+        try:
+            return self._same(slot, seen) and self.is_settled_matter(slot, seen.digest)
+        except OSError:
+            return self._still_refused(slot, "")
+
+    def changed(self, slot: Slot) -> bool:
+        """Tell whether a reload has something to do, by content."""
+        if self.quiet(slot):
+            return False
+        seen = self.look_again(slot)
+        if seen is None:
+            return not self._still_refused(slot, "")
+        return not self.is_settled_matter(slot, seen.digest)
+
+    def look_again(self, slot: Slot) -> Seen | None:
+        """Read the bytes if the signature says so; None when they can't be read or are in motion."""
+        seen = slot.seen
+        try:
+            if seen is not None and not seen.racy and self._same(slot, seen):
+                self._serves(slot, seen.digest)
+                return seen
+            found = snapshot(slot.found.path, plugin=slot.name, ignore=slot.ignore)
+            if self._ignores_otherwise(slot, found):
+                found = snapshot(slot.found.path, plugin=slot.name, ignore=slot.ignore)
+            return self._saw(slot, found)
+        except (OSError, PluginFault, Unsettled):
+            return None  # a reload will find out the same, and say it
+
+    def is_settled_matter(self, slot: Slot, digest: str) -> bool:
+        """Tell whether bytes of this digest serve, or are refused and not due for another try."""
+        return self._serves(slot, digest) or self._still_refused(slot, digest)
+
+    def _serves(self, slot: Slot, digest: str) -> bool:
+        """Tell whether these bytes serve; if so, whatever was refused meanwhile is gone."""
+        serving = self._registry.serving.get(slot.name)
+        if serving is None or serving.digest != digest:
+            return False
+        if slot.refusal is not None:
+            slot.refusal = None
+        return True
+
+    def _still_refused(self, slot: Slot, digest: str) -> bool:
+        refusal = slot.refusal
+        if refusal is None or not refusal.holds(digest):
+            return False
+        return refusal.fault.slug != "calls-in-flight" or self._leases.calls_of(slot.name) > 0
+
+    def _saw(self, slot: Slot, found: Snapshot) -> Seen:
+        slot.seen = seen = Seen(found.look, found.digest, found.look.racy)
+        self._serves(slot, found.digest)
+        return seen
+
+    @staticmethod
+    def _same(slot: Slot, seen: Seen) -> bool:
+        """Tell whether the files are as they were seen; raises OSError."""
+        if unchanged(seen.look):
+            return True
+        look = look_at(slot.found.path, slot.ignore)
+        same = look.same_as(seen.look)
+        if same and look.places:  # only now old enough for the quick look
+            slot.seen = replace(seen, look=look)
+        return same
+
+    @staticmethod
+    def _ignores_otherwise(slot: Slot, found: Snapshot) -> bool:
+        """Take over the `watch_ignore` of a snapshot's own manifest; True when it differs from the one in use."""
+        try:
+            ignore = manifest_of(slot.found, found).watch_ignore
+        except PluginFault:
+            return False  # the load says what is wrong with it
+        before, slot.ignore = slot.ignore, ignore
+        return list(before) != ignore
+
+    def read_enabled(self, slot: Slot) -> None:
+        """Learn from disk whether a plugin that nobody loaded yet is enabled; a broken one counts as it did."""
+        try:
+            slot.enabled = manifest_of(slot.found, snapshot(slot.found.path, plugin=slot.name)).enabled
+        except (PluginFault, Unsettled):
+            return  # its load will say what is wrong
+
+    def settled(self, slot: Slot) -> Snapshot:
+        """Return a snapshot that stood still for `debounce`; raises PluginFault (remembered) and Unsettled."""
+        try:
+            found = self._settle(slot, self._settings.debounce)
+            if self._ignores_otherwise(slot, found):
+                found = self._settle(slot, 0)
+        except PluginFault as fault:
+            slot.refusal = refuse(fault.fault, "", None, slot.refusal)
+            raise
+        self._saw(slot, found)
+        return found
+
+    def _settle(self, slot: Slot, debounce: float) -> Snapshot:
+        limit = self._settings.settle_max
+        return settle(slot.found.path, plugin=slot.name, ignore=slot.ignore, debounce=debounce, settle_max=limit)
