@@ -103,13 +103,19 @@ def run(arguments: list[str]) -> int:
     except HotplugError as error:
         return _failed(str(error), 1, as_json)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 0
     except Exception as error:  # noqa: BLE001  # the last resort: exit code 3
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            _discard_output()
             return _failed(f"the disk is full: {error} [disk-full]", 1, as_json=False)
         traceback.print_exc()
         return _failed(f"internal error: {error!r}; please report it with the lines above [internal]", 3, as_json)
+
+
+def _discard_output() -> None:
+    """Let what is still buffered go nowhere: the interpreter would fail on it once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _failed(message: str, code: int, as_json: bool) -> int:

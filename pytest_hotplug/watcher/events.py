@@ -105,6 +105,7 @@ class EventSource:
 
     def _heed(self, real_paths: Sequence[str]) -> set[str]:
         hints = {named for path in real_paths for named in self._names_of(path)}
+        hints |= self._below([path for path in real_paths if self._is_known_directory(path)])
         self._sweep.note(hints)
         self._schedule.heard(directories_changed=any(map(self._is_structural, real_paths)))
         return hints
@@ -119,13 +120,24 @@ class EventSource:
             for named in survey.directories.get(directory, ()):
                 yield os.path.join(named, name)
 
+    def _below(self, real_paths: Sequence[str]) -> set[str]:
+        """Return everything known below directories that came or went themselves.
+
+        One that goes and comes back between two looks looks the same to both of them.
+        """
+        tops = tuple(f"{named}{os.sep}" for path in real_paths for named in self._names_of(path))
+        return {seen for seen in self._sweep.survey.seen if seen.startswith(tops)} if tops else set()
+
+    def _is_known_directory(self, path: str) -> bool:
+        return path in self._sweep.survey.hinges or path in self._sweep.survey.directories
+
     def _is_structural(self, path: str) -> bool:
         """Tell whether the set of directories to listen to may differ after an event on this path.
 
         The kind of the event is not asked: a name may turn from a file into a directory.
         """
         survey = self._sweep.survey
-        if path in survey.hinges or path in survey.directories:
+        if self._is_known_directory(path):
             return True
         directory, name = os.path.split(path)
         if directory not in survey.directories or is_noise(name):

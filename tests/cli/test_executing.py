@@ -152,8 +152,8 @@ def test_the_project_is_importable_for_its_plugins(user: User) -> None:
 def test_ctrl_c_interrupts_with_2(user: User, tmp_path: Path) -> None:
     """Ctrl-C during an execution ends it: one line, no traceback, exit code 2."""
     started = tmp_path / "started"
-    waits = f"import pathlib, time\ndef run():\n    pathlib.Path({str(started)!r}).touch()\n    time.sleep(60)\n"
-    user.plugin("slow", waits)
+    waits = f"    pathlib.Path({str(started)!r}).touch()\n    threading.Event().wait(60)\n"
+    user.plugin("slow", f"import pathlib, threading\ndef run():\n{waits}")
     with user.starts("run", "slow") as running:
         wait_for(started)
         assert running.end(signal.SIGINT) == 2

@@ -139,12 +139,14 @@ def test_a_reader_that_goes_away_is_no_error(user: User, command: str) -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full")
-def test_a_full_disk_is_told_without_a_traceback(user: User) -> None:
-    """Output that can't be written is said in one line, with exit code 1."""
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_told_without_a_traceback(user: User, unbuffered: str) -> None:
+    """Output that can't be written is said in one line, with exit code 1, whether it fails at once or at the end."""
     user.plugin("greeter")
+    environment = {**user.environment(), "PYTHONUNBUFFERED": unbuffered}
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [*HOTPLUG, "list"], cwd=user.here, env=user.environment(), stdout=full, stderr=subprocess.PIPE, text=True
+            [*HOTPLUG, "list"], cwd=user.here, env=environment, stdout=full, stderr=subprocess.PIPE, text=True
         )
     assert done.returncode == 1
     assert "the disk is full" in done.stderr

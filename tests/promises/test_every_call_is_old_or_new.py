@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -142,14 +141,12 @@ def test_callers_that_check_for_themselves_see_no_mix(
     write_version(plugins, 0)
     manager = plugins.manager(on_change=on_change)
     manager.load("hammer")
+    loaded = threading.Semaphore(0)
+    manager._hot_loader.register_callback("loaded", lambda name: loaded.release())
     with Callers(manager) as callers:
         for number in range(30):
-            seen = manager.load("hammer").number
             plugins.put("hammer", "unused.py", f"NUMBER = {number}\n")
-            deadline = time.monotonic() + 10
-            while manager.load("hammer").number == seen and time.monotonic() < deadline:
-                time.sleep(0.001)
-            assert manager.load("hammer").number > seen, "the edit was never served"
+            assert loaded.acquire(timeout=10), "the edit was never served"
     assert (callers.raised, callers.mixed) == ([], [])
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pytest_hotplug import KeptCurrent, Reloaded
-from tests.reloader.workshop import PATIENCE, Workshop, eventually, running
+from tests.reloader.workshop import PATIENCE, Workshop, eventually, gate, running
 
 MAIN = """
 import importlib.resources, json
@@ -133,11 +133,18 @@ def test_two_reloads_at_once_are_one_load(shop: Workshop) -> None:
     manager.load("busy")
     loads: list[str] = []
     manager._hot_loader.register_callback("loaded", loads.append)
-    slow = "import time\ntime.sleep(0.3)\ndef run(): return 2\n"
-    shop.write("busy", "main.py", slow)
     results: list[Any] = []
-    with running(*[lambda: results.append(manager.reload("busy"))] * 8) as errors:
-        pass
+    asking: list[int] = []
+
+    def ask() -> None:
+        asking.append(1)
+        results.append(manager.reload("busy"))
+
+    with gate("busy") as (waiting, go):
+        shop.write("busy", "main.py", f"{waiting}def run(): return 2\n")
+        with running(*[ask] * 8) as errors:
+            eventually(lambda: len(asking) == 8 and manager._hot_loader._build, "eight requests and a load")
+            go.set()
     assert errors == []
     assert len(results) == 8
     assert loads == ["busy"]
@@ -219,20 +226,14 @@ def test_calls_are_served_at_once_while_a_new_version_imports_slowly(shop: Works
     shop.plugin("sleepy", "def run(): return 1\n")
     manager = shop.manager()
     manager.load("sleepy")
-    gate = shop.root / "go"
-    shop.write(
-        "sleepy",
-        "main.py",
-        f"import time, pathlib\nwhile not pathlib.Path({str(gate)!r}).exists(): time.sleep(0.005)\n"
-        "def run(): return 2\n",
-    )
     first: list[int] = []
-    with running(lambda: first.append(manager.execute("sleepy"))) as errors:
-        eventually(lambda: manager._hot_loader._build is not None, "the slow load's begin")
-        began = time.monotonic()
-        assert [manager.execute("sleepy") for _ in range(10)] == [1] * 10
-        assert time.monotonic() - began < 1.0
-        gate.touch()
+    with gate("sleepy") as (waiting, go):
+        shop.write("sleepy", "main.py", f"{waiting}def run(): return 2\n")
+        with running(lambda: first.append(manager.execute("sleepy"))) as errors:
+            eventually(lambda: manager._hot_loader._build is not None, "the slow load's begin")
+            assert [manager.execute("sleepy") for _ in range(10)] == [1] * 10
+            assert first == []
+            go.set()
     assert (errors, first) == ([], [2])
     assert manager.execute("sleepy") == 2
 
@@ -316,7 +317,7 @@ def test_a_child_forked_during_loads_can_load_and_execute(shop: Workshop) -> Non
     statuses = []
     with running(reload, reload) as errors:
         for _ in range(8):
-            time.sleep(0.013)
+            eventually(lambda: manager._hot_loader._build is not None, "a load under way")
             child = os.fork()
             if child == 0:
                 good = False

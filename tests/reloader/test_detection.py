@@ -359,7 +359,13 @@ def aged(shop: Workshop, name: str, monkeypatch: pytest.MonkeyPatch) -> PluginMa
     manager = shop.manager()
     manager.load(name)
     monkeypatch.setattr(fingerprint, "RACY_NS", 20_000_000)
-    time.sleep(0.03)
+    probe, newest = shop.root / "probe", time.time_ns()
+
+    def clock_moved_on() -> bool:
+        probe.touch()
+        return probe.stat().st_mtime_ns - newest > 25_000_000
+
+    eventually(clock_moved_on, "the file system's clock")
     check = manager._hot_loader.check_plugin_updates
     assert (check(name), check(name)) == (False, False)
     seen = manager._registry.slots[name].seen

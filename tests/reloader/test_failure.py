@@ -17,7 +17,7 @@ import pytest
 
 from pytest_hotplug import KeptCurrent, PluginLoadError, PluginManager, Reloaded
 from pytest_hotplug.reloader import dependencies, refusals
-from tests.reloader.workshop import PATIENCE, Workshop, eventually, kinds
+from tests.reloader.workshop import PATIENCE, Workshop, eventually, gate, kinds
 
 GOOD = "def run(): return 'good'\n"
 BETTER = "def run(): return 'better'\n"
@@ -369,17 +369,15 @@ def test_an_import_that_never_ends_is_given_up_and_the_next_edit_loads(shop: Wor
     manager = shop.manager(load_timeout=0.3)
     manager.load("sturdy")
     old = sys.modules[shop.public("sturdy", "main")]
-    over = shop.root / "over"
-    hang = f"import os, time\nwhile not os.path.exists({str(over)!r}):\n    time.sleep(0.01)\n"
-    shop.write("sturdy", "main.py", hang + BETTER)
-    error = refuse(manager).error
-    assert error is not None
-    assert error.slug == "load-timeout"
-    assert "can't be killed" in error.message
-    assert sys.modules[shop.public("sturdy", "main")] is old
-    shop.write("sturdy", "main.py", BETTER)
-    assert manager.execute("sturdy") == "better"
-    over.touch()
+    with gate("sturdy") as (hangs, _):
+        shop.write("sturdy", "main.py", hangs + BETTER)
+        error = refuse(manager).error
+        assert error is not None
+        assert error.slug == "load-timeout"
+        assert "can't be killed" in error.message
+        assert sys.modules[shop.public("sturdy", "main")] is old
+        shop.write("sturdy", "main.py", BETTER)
+        assert manager.execute("sturdy") == "better"
 
 
 def test_a_lazy_import_that_never_ends_blocks_no_reload_for_ever(
@@ -389,21 +387,14 @@ def test_a_lazy_import_that_never_ends_blocks_no_reload_for_ever(
     from pytest_hotplug.reloader import transaction
 
     monkeypatch.setattr(transaction, "GRACE", 0.1)
-    over = shop.root / "over"
-    shop.plugin(
-        "hanging",
-        {
-            "main.py": "def run():\n    from . import late\n    return 1\n",
-            "late.py": f"import os, time\nwhile not os.path.exists({str(over)!r}):\n    time.sleep(0.01)\n",
-        },
-    )
-    manager = shop.manager(load_timeout=0.3)
-    thread = threading.Thread(target=lambda: manager.execute("hanging"), daemon=True)
-    thread.start()
-    eventually(lambda: shop.public("hanging", "late") in sys.modules, "the lazy import")
-    shop.write("sturdy", "main.py", BETTER)
-    assert good.execute("sturdy") == "better"
-    over.touch()
+    with gate("hanging") as (hangs, _):
+        shop.plugin("hanging", {"main.py": "def run():\n    from . import late\n    return 1\n", "late.py": hangs})
+        manager = shop.manager(load_timeout=0.3)
+        thread = threading.Thread(target=lambda: manager.execute("hanging"), daemon=True)
+        thread.start()
+        eventually(lambda: shop.public("hanging", "late") in sys.modules, "the lazy import")
+        shop.write("sturdy", "main.py", BETTER)
+        assert good.execute("sturdy") == "better"
     thread.join(PATIENCE)
 
 
@@ -412,7 +403,8 @@ def test_ctrl_c_during_a_reload_reaches_the_host_and_changes_nothing(shop: Works
     """N02: KeyboardInterrupt arrives where the host waits; what served before still serves, and reloads go on."""
     shop.plugin("sturdy", GOOD)
     started = shop.root / "started"
-    slow = f"import pathlib, time\npathlib.Path({str(started)!r}).touch()\ntime.sleep(2)\n" + BETTER
+    waits = f"import pathlib, threading\npathlib.Path({str(started)!r}).touch()\nthreading.Event().wait(60)\n"
+    slow = waits + BETTER
     host = textwrap.dedent(f"""
         import pathlib, sys
         from pytest_hotplug import PluginManager

@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -269,6 +270,13 @@ def test_a_generator_that_is_not_finished_releases_its_generation(leased: Any, s
     assert manager.get_plugin_hot_info("subject")["in_flight"] == 0
 
 
+async def until(condition: Callable[[], Any]) -> None:
+    """Let the loop turn until `condition()` is true."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0)
+
+
 def test_a_coroutine_in_flight_across_an_await_is_all_old(leased: Any) -> None:
     """C03: what awaits during a reload ends on the code it began with, lazy imports included."""
     manager, stopped, reload = leased
@@ -276,7 +284,7 @@ def test_a_coroutine_in_flight_across_an_await_is_all_old(leased: Any) -> None:
     async def scenario() -> Any:
         gate = asyncio.Event()
         task = asyncio.create_task(manager.acall("subject", "coro", gate))
-        await asyncio.sleep(0.01)
+        await until(lambda: manager.get_plugin_hot_info("subject")["in_flight"] == 1)
         await asyncio.to_thread(reload)
         assert stopped == []
         gate.set()
@@ -308,7 +316,7 @@ def test_a_cancelled_call_releases_its_generation(leased: Any) -> None:
 
     async def scenario() -> None:
         task = asyncio.create_task(manager.acall("subject", "coro", asyncio.Event()))
-        await asyncio.sleep(0.01)
+        await until(lambda: manager.get_plugin_hot_info("subject")["in_flight"] == 1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -319,7 +327,7 @@ def test_a_cancelled_call_releases_its_generation(leased: Any) -> None:
             asyncio.get_running_loop().set_default_executor(pool)
             blocker = asyncio.get_running_loop().run_in_executor(None, free.wait)
             waiting = asyncio.create_task(manager.acall("subject", "run"))
-            await asyncio.sleep(0.05)
+            await until(lambda: pool._work_queue.qsize() == 1)  # the call, behind the blocker
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
@@ -489,8 +497,8 @@ def test_aexecute_does_not_hold_up_the_event_loop_at_a_gate(shop: Workshop, stop
     async def scenario() -> int:
         assert stop_first._leases.gate(["subject"], 1)
         waiting = asyncio.create_task(stop_first.aexecute("subject"))
-        for _ in range(5):
-            await asyncio.sleep(0.01)
+        for _ in range(1000):
+            await asyncio.sleep(0)  # the loop turns: nobody holds it up
         assert not waiting.done()
         stop_first._leases.open(["subject"])
         return await waiting

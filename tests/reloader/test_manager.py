@@ -8,6 +8,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from pytest_hotplug import (
     plugin_manager,
 )
 from pytest_hotplug.reloader.errors import InvalidPluginName
-from tests.reloader.workshop import PATIENCE, Workshop, eventually, kinds, running
+from tests.reloader.workshop import PATIENCE, Workshop, eventually, gate, kinds, running
 
 CODE = "N = {n}\ndef run(x=0): return N + x\ndef other(a, *, b=1): return N, a, b\n"
 INFO_KEYS = {
@@ -279,25 +281,24 @@ def test_aexecute_awaits_async_and_runs_sync_in_a_thread(shop: Workshop) -> None
 
 # -- check and on_change -------------------------------------------------------------------------
 
-SLOW = "import os, time\nwhile not os.path.exists({gate!r}): time.sleep(0.005)\n"
 
-
-def slow_edit(shop: Workshop) -> Path:
-    gate = shop.root / "gate"
-    shop.write("greeter", "main.py", SLOW.format(gate=str(gate)) + CODE.format(n=2))
-    return gate
+@contextmanager
+def slow_edit(shop: Workshop) -> Iterator[threading.Event]:
+    """Edit the greeter so that its import waits for the event."""
+    with gate("greeter") as (waiting, go):
+        shop.write("greeter", "main.py", waiting + CODE.format(n=2))
+        yield go
 
 
 def test_all_wait_lets_every_call_run_on_the_new_version(shop: Workshop, manager: PluginManager) -> None:
     """`on_change = "all-wait"`: what fixtures use; no call runs on old code once the edit is there."""
     waiting = shop.manager(on_change="all-wait")
     waiting.load("greeter")
-    gate = slow_edit(shop)
     answers: list[int] = []
-    with running(*[lambda: answers.append(waiting.execute("greeter"))] * 4) as errors:
+    with slow_edit(shop) as go, running(*[lambda: answers.append(waiting.execute("greeter"))] * 4) as errors:
         eventually(lambda: waiting._hot_loader._build is not None, "the load")
         assert answers == []
-        gate.touch()
+        go.set()
     assert (errors, answers) == ([], [2] * 4)
 
 
@@ -306,25 +307,22 @@ def test_serve_current_lets_nobody_wait(shop: Workshop) -> None:
     shop.plugin("greeter", CODE.format(n=1))
     manager = shop.manager(on_change="serve-current")
     manager.load("greeter")
-    gate = slow_edit(shop)
-    began = time.monotonic()
-    assert [manager.execute("greeter") for _ in range(5)] == [1] * 5
-    assert time.monotonic() - began < 2
-    gate.touch()
-    eventually(lambda: manager.execute("greeter") == 2, "the new version")
+    with slow_edit(shop) as go:
+        assert [manager.execute("greeter") for _ in range(5)] == [1] * 5  # though the import waits for us
+        go.set()
+        eventually(lambda: manager.execute("greeter") == 2, "the new version")
 
 
 def test_a_plugin_with_no_generation_makes_every_caller_wait(shop: Workshop) -> None:
     """The first load is waited for by all, and happens once."""
     shop.plugin("greeter", "")
-    gate = slow_edit(shop)
     manager = shop.manager(on_change="serve-current")
     loads: list[str] = []
     manager._hot_loader.register_callback("loaded", loads.append)
     answers: list[int] = []
-    with running(*[lambda: answers.append(manager.execute("greeter"))] * 4) as errors:
+    with slow_edit(shop) as go, running(*[lambda: answers.append(manager.execute("greeter"))] * 4) as errors:
         eventually(lambda: manager._hot_loader._build is not None, "the load")
-        gate.touch()
+        go.set()
     assert (errors, answers, loads) == ([], [2] * 4, ["greeter"])
 
 

@@ -66,6 +66,19 @@ class Workshop:
         self._managers.clear()
 
 
+gates: dict[str, threading.Event] = {}  # where plugin code that a test wrote waits
+
+
+@contextmanager
+def gate(name: str) -> Iterator[tuple[str, threading.Event]]:
+    """Give plugin code that waits, and the event that lets it go on; open at the latest at the end of the block."""
+    gates[name] = opened = threading.Event()
+    try:
+        yield f"from {__name__} import gates\ngates[{name!r}].wait({2 * PATIENCE})\n", opened
+    finally:
+        opened.set()
+
+
 def eventually(condition: Callable[[], Any], what: str = "the condition", patience: float = PATIENCE) -> Any:
     """Wait until `condition()` is true and return it."""
     deadline = time.monotonic() + patience

@@ -6,12 +6,12 @@ import os
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.cli.terminal import wait_for
 from tests.testing.watched import Watched, children_of, is_alive, make_project, save
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="watch mode needs a POSIX system for now")
@@ -66,15 +66,16 @@ def test_the_reason_of_each_choice_is_told(watched: Watched, project: Path) -> N
 
 def test_a_save_during_a_run_restarts_it_and_the_last_bytes_decide(watched: Watched, project: Path) -> None:
     """Broken, then mended while the tests run: exactly one verdict comes, and it is green."""
-    test = plugin(project, "counter") / "test_counter.py"
-    save(test, "def test_it_counts", "import time\n\n\ndef test_it_counts")
-    watched.verdict()
-    save(test, "    assert", "    time.sleep(0.5)\n    assert")
+    began = project / "began"
+    (plugin(project, "counter") / "test_counter.py").write_text(
+        "import pathlib, threading\n\n\ndef test_it_counts(hotplug):\n    answer = hotplug.load().execute()\n"
+        f"    if answer == 99:\n        pathlib.Path({str(began)!r}).touch()\n        threading.Event().wait(60)\n"
+        "    assert answer == 1\n"
+    )
     watched.verdict()
     main = plugin(project, "counter") / "main.py"
     save(main, "return 1", "return 99")
-    watched.next("selected")
-    time.sleep(0.3)  # somewhere in the run: start, collection or test
+    wait_for(began)  # in the middle of the test, which would not end by itself
     save(main, "return 99", "return 1")
     verdict = watched.verdict()
     assert (verdict["passed"], verdict["failed"]) == (1, 0)
@@ -259,7 +260,9 @@ def test_the_terminal_is_put_back(project: Path) -> None:
 
 def test_ctrl_c_cancels_the_run_and_then_quits(project: Path) -> None:
     """The first Ctrl-C ends the run, the second the watch."""
-    (project / "tests" / "test_slow.py").write_text("import time\n\n\ndef test_slow():\n    time.sleep(60)\n")
+    (project / "tests" / "test_slow.py").write_text(
+        "import threading\n\n\ndef test_slow():\n    threading.Event().wait(60)\n"
+    )
     terminal = Terminal(project)
     terminal.sees("test_slow.py")
     terminal.child.sendintr()

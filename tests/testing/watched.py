@@ -76,6 +76,7 @@ class Watched:
             text=True,
         )
         self.said: list[str] = []
+        self._spoke = threading.Condition()  # guards said
         self._readers = [threading.Thread(target=read, daemon=True) for read in (self._read, self._listen)]
         for reader in self._readers:
             reader.start()
@@ -89,7 +90,9 @@ class Watched:
     def _listen(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
-            self.said.append(line)
+            with self._spoke:
+                self.said.append(line)
+                self._spoke.notify_all()
 
     def next(self, kind: str, **wanted: Any) -> dict[str, Any]:
         """Return the next event of this kind with these facts."""
@@ -115,10 +118,9 @@ class Watched:
 
     def wait_for_text(self, text: str) -> None:
         """Wait until the human output holds a text."""
-        deadline = time.monotonic() + PATIENCE
-        while text not in "".join(self.said):
-            assert time.monotonic() < deadline, f"{text!r} was never said:\n{''.join(self.said[-40:])}"
-            time.sleep(0.01)
+        with self._spoke:
+            heard = self._spoke.wait_for(lambda: text in "".join(self.said), PATIENCE)
+        assert heard, f"{text!r} was never said:\n{''.join(self.said[-40:])}"
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End the watch and return its exit code."""
