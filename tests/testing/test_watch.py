@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.terminal import wait_for
+from tests.reloader.workshop import eventually
 from tests.testing.watched import Watched, children_of, is_alive, make_project, save
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="watch mode needs a POSIX system for now")
@@ -197,6 +198,23 @@ def test_nothing_is_left_behind(project: Path, number: signal.Signals) -> None:
         assert children, "the plugin host runs"
         assert watched.end(number) == 0
     assert not [pid for pid in children if is_alive(pid)]
+
+
+def test_a_killed_watcher_takes_its_run_along(project: Path) -> None:
+    """SIGKILL in the middle of a test: neither the run, nor what the test started, nor the host stays."""
+    began = project / "began"
+    (project / "tests" / "test_slow.py").write_text(
+        "import pathlib, subprocess, sys\n\n\ndef test_slow():\n"
+        "    child = subprocess.Popen([sys.executable, '-c', 'import threading; threading.Event().wait(60)'])\n"
+        f"    pathlib.Path({str(began)!r}).touch()\n    child.wait()\n"
+    )
+    with Watched(project) as watched:
+        wait_for(began)
+        children = children_of(watched.process.pid)
+        assert len(children) == 3
+        watched.process.kill()
+        watched.process.wait()
+        eventually(lambda: not [pid for pid in children if is_alive(pid)], "the end of all of them")
 
 
 def test_without_a_terminal_it_is_one_ordinary_run(project: Path, pytester: pytest.Pytester) -> None:

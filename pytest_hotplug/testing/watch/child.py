@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,10 @@ class Child:
     def __init__(self, config: pytest.Config, project: TestProject | None) -> None:
         order = json.loads(os.environ.pop(CHOSEN_BY_WATCHER))
         os.set_inheritable(order["fd"], False)
+        os.set_inheritable(order["lifeline"], False)
+        threading.Thread(
+            target=_end_with_watcher, args=(order["lifeline"],), name="hotplug-lifeline", daemon=True
+        ).start()
         self._pipe = os.fdopen(order["fd"], "w", buffering=1, encoding="utf-8")
         self._chosen: list[str] | None = order["chosen"]
         self._root = config.rootpath
@@ -152,6 +158,12 @@ class Child:
 
     def pytest_unconfigure(self) -> None:
         self._pipe.close()
+
+
+def _end_with_watcher(lifeline: int) -> None:
+    """End this process and those that tests started once the watcher is gone: nobody wants the verdict."""
+    os.read(lifeline, 1)
+    os.killpg(0, signal.SIGKILL)
 
 
 def _crash(report: Any) -> dict[str, Any]:

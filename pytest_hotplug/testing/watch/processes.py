@@ -41,10 +41,10 @@ class TestRun:
         out: IO[Any] | None,
     ) -> None:
         read, write = os.pipe()
-        os.set_inheritable(write, True)
+        lifeline, self._lifeline = os.pipe()  # the run ends when our end of it closes, whatever closes it
         environment = {
             **os.environ,
-            CHOSEN_BY_WATCHER: json.dumps({"fd": write, "chosen": chosen, "first": first}),
+            CHOSEN_BY_WATCHER: json.dumps({"fd": write, "lifeline": lifeline, "chosen": chosen, "first": first}),
             "PYTEST_ADDOPTS": os.environ.get("PYTEST_ADDOPTS", ""),
         }
         self._process = subprocess.Popen(
@@ -53,10 +53,11 @@ class TestRun:
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=out,
-            pass_fds=(write,),
+            pass_fds=(write, lifeline),
             process_group=0,
         )
         os.close(write)
+        os.close(lifeline)
         self._inbox = inbox
         self._collected = False
         threading.Thread(target=self._read, args=(read,), name="hotplug-run", daemon=True).start()
@@ -66,7 +67,9 @@ class TestRun:
             for line in lines:
                 self._collected = True
                 self._inbox.put(("run", (self, json.loads(line))))
-        self._inbox.put(("run-ended", (self, self._process.wait())))
+        code = self._process.wait()
+        os.close(self._lifeline)
+        self._inbox.put(("run-ended", (self, code)))
 
     def cancel(self) -> None:
         """End the run: fixtures are torn down as after Ctrl-C, and what is left then is killed."""
