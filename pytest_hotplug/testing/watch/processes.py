@@ -45,7 +45,6 @@ class TestRun:
         environment = {
             **os.environ,
             CHOSEN_BY_WATCHER: json.dumps({"fd": write, "lifeline": lifeline, "chosen": chosen, "first": first}),
-            "PYTEST_ADDOPTS": os.environ.get("PYTEST_ADDOPTS", ""),
         }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pytest", *arguments],
