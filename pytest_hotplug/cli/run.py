@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import traceback
 
@@ -85,6 +86,8 @@ def cli(ctx: click.Context, directory: str | None) -> None:
 def run(arguments: list[str]) -> int:
     """Run the command line and return the exit code; no traceback of ours for a plugin's or a user's fault."""
     as_json, out = "--json" in arguments, sys.stdout
+    # A plain `kill` ends a command as Ctrl-C does: processes and temporary directories go with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = cli.main(arguments, prog_name="hotplug", standalone_mode=False)
         sys.stdout.flush()

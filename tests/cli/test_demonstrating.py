@@ -9,6 +9,8 @@ import pytest
 
 from tests.architecture.project import plugin_is_installed
 from tests.cli.terminal import User
+from tests.reloader.workshop import eventually
+from tests.testing.watched import children_of, is_alive
 
 pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="watch mode needs a POSIX system for now"),
@@ -33,6 +35,30 @@ def test_the_story_is_told_and_nothing_is_left(user: User, tmp_path: Path) -> No
     assert told[-1]["ok"] is True
     assert not list(temporary.glob("hotplug-demo-*"))
     assert list(user.here.iterdir()) == []
+
+
+def test_a_terminated_demo_leaves_nothing(user: User, tmp_path: Path) -> None:
+    """`kill` in the middle: no process, no temporary copy; exit code 2 as after Ctrl-C."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with user.starts("demo", "--json", TMPDIR=str(temporary)) as demo:
+        demo.until(event="tests-begin")
+        children = children_of(demo.process.pid)
+        assert children
+        demo.process.terminate()
+        assert demo.process.wait(60) == 2
+    eventually(lambda: not [pid for pid in children if is_alive(pid)], "the end of the watch")
+    assert not list(temporary.glob("hotplug-demo-*"))
+
+
+def test_a_killed_demo_takes_its_watch_along(user: User, tmp_path: Path) -> None:
+    """SIGKILL leaves the copy, nobody can help that, but no process: the watch sees that nobody reads on."""
+    with user.starts("demo", "--json", TMPDIR=str(tmp_path)) as demo:
+        demo.until(event="tests-begin")
+        children = children_of(demo.process.pid)
+        demo.process.kill()
+        demo.process.wait()
+        eventually(lambda: not [pid for pid in children if is_alive(pid)], "the end of the watch")
 
 
 def test_a_copy_may_be_kept_but_never_overwrites(user: User) -> None:

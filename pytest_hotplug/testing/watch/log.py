@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import sys
 import time
 from typing import IO, Any
@@ -27,6 +28,14 @@ class EventLog:
             line = {"event": event, "t": time.time(), "schema_version": SCHEMA_VERSION, **facts}
             self._file.write(json.dumps(line) + "\n")
             self._file.flush()
+
+    def is_wanted(self) -> bool:
+        """Tell whether somebody may still read: a pipe whose reader is gone says so before we write."""
+        if self._file is not sys.stdout:
+            return True
+        poll = select.poll()
+        poll.register(self._file.fileno(), 0)
+        return not any(happened & (select.POLLERR | select.POLLHUP) for _, happened in poll.poll(0))
 
     def close(self) -> None:
         if self._file is not None and self._file is not sys.stdout:

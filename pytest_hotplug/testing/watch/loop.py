@@ -123,6 +123,8 @@ class WatchLoop:
             try:
                 kind, facts = self._inbox.get(timeout=LOOK_AT_TOP)
             except queue.Empty:
+                if not self._log.is_wanted():
+                    return
                 self._on_changed(self._contents.look_at_top(), time.time())
                 continue
             getattr(self, f"_on_{kind.replace('-', '_')}")(facts)
