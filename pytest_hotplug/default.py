@@ -47,7 +47,7 @@ class _Default:
         with self._lock:
             if self._made is None:
                 project = read_settings()
-                self.__dict__["_made"] = PluginManager.from_settings(project.settings, project.root)
+                self.__dict__["_made"] = PluginManager.from_settings(project.settings, project.root, keeps="on-disk")
             made: PluginManager = self._made
             return made
 

@@ -71,7 +71,7 @@ def _execute(name: str, arguments: dict[str, Any]) -> Any:
     settings = msgspec.structs.replace(project.settings, on_change="all-wait")
     with (
         contextlib.redirect_stdout(sys.stderr),  # stdout is for the result alone
-        PluginManager.from_settings(settings, project.root) as manager,
+        PluginManager.from_settings(settings, project.root, keeps="read-only") as manager,
     ):
         generation = manager.load(name)
         try:

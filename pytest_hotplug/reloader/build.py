@@ -12,7 +12,7 @@ import typing
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_hotplug.reloader import finder, transaction
 from pytest_hotplug.reloader.check import Checker
@@ -22,6 +22,7 @@ from pytest_hotplug.reloader.errors import Fault, PluginDisabled, PluginFault, d
 from pytest_hotplug.reloader.events import Event, Events
 from pytest_hotplug.reloader.fingerprint import Snapshot
 from pytest_hotplug.reloader.generation import Generation
+from pytest_hotplug.reloader.kept import Pin
 from pytest_hotplug.reloader.leases import Leases
 from pytest_hotplug.reloader.loader import Loader, State, manifest_of, prepare_package
 from pytest_hotplug.reloader.manifest import Manifest
@@ -61,6 +62,7 @@ class Build:
         forced: str = "",
         states: Mapping[str, State | None] | None = None,
         from_disk: bool = True,
+        pins: Mapping[str, Pin] | None = None,
     ) -> None:
         self._parts = parts
         self._registry = parts.registry
@@ -71,7 +73,8 @@ class Build:
         self.states: dict[str, State | None] = dict(states or {})
         self._before = parts.registry.serving if before is None else before  # what served when we looked
         self._forced = forced
-        self._from_disk = set(fresh) if from_disk else set()  # the others are loaded again from kept bytes
+        self.from_disk = set(fresh) if from_disk else set()  # the others are loaded again from kept bytes
+        self._pins = dict(pins or {})  # what is rolled back
         self._loading: list[str] = []
         self._started: list[Generation] = []
         self._manifests: dict[str, Manifest] = {}
@@ -93,13 +96,14 @@ class Build:
         """Read manifests, compile, import package prefixes: what can be done before the guard is taken."""
         for name, found in self.fresh.items():
             slot = self._parts.slot_of(name)
-            self._manifests[name] = manifest = manifest_of(slot.found, found)
+            place = _place(slot, found)
+            self._manifests[name] = manifest = manifest_of(place, found)
             if not manifest.enabled:
                 raise PluginDisabled(name)
             slot.enabled = True
             for warning in manifest.warnings:
                 LOG.warning("hotplug.manifest", extra={"plugin": name, "text": warning})
-            self._parts.loader.check(slot.found, found, manifest)
+            self._parts.loader.check(place, found, manifest)
             prepare_package(slot.found)
 
     def save_states(self, generations: Iterable[Generation]) -> None:
@@ -158,7 +162,7 @@ class Build:
             if serving is None or serving is self._before.get(name):
                 continue
             if serving.digest == found.digest or serving.snapshot.look.at > found.look.at:
-                self._from_disk.discard(name)
+                self.from_disk.discard(name)
                 if name == self._forced:
                     self.fresh[name] = serving.snapshot
                 else:
@@ -201,11 +205,12 @@ class Build:
 
     def _load_one(self, slot: Slot, made: Callable[[Namespace], None]) -> Generation:
         snapshot = self._snapshot(slot)
-        manifest = self._manifests.get(slot.name) or manifest_of(slot.found, snapshot)
+        place = _place(slot, snapshot)
+        manifest = self._manifests.get(slot.name) or manifest_of(place, snapshot)
         if not manifest.enabled:
             message = "is needed, but disabled"
             raise PluginFault(Fault(slot.name, "disabled", message, slot.found.path, own_bytes=False))
-        self._check_dependencies(slot.found, manifest)
+        self._check_dependencies(place, manifest)
         prepare_package(slot.found)
         assert self._load is not None, "candidates are loaded inside a transaction"
 
@@ -214,7 +219,7 @@ class Build:
             for used in manifest.depends_on:
                 namespace.neighbour(self._parts.slot_of(used).found.public)
 
-        generation = self._parts.loader.load(slot.found, snapshot, manifest, slot.number + 1, self._load, before_code)
+        generation = self._parts.loader.load(place, snapshot, manifest, slot.number + 1, self._load, before_code)
         slot.canaries.append(weakref.ref(generation.namespace.canary))
         self.candidates[slot.name] = generation
         self.order.append(slot.name)
@@ -226,14 +231,14 @@ class Build:
             serving = self._registry.serving.get(slot.name)
             from_disk = serving is None or self._deserves_a_try(slot, serving)
             if from_disk:
-                self._from_disk.add(slot.name)
+                self.from_disk.add(slot.name)
             self.fresh[slot.name] = self._parts.checker.settled(slot) if from_disk else serving.snapshot  # type: ignore[union-attr]
         return self.fresh[slot.name]
 
     def _deserves_a_try(self, slot: Slot, serving: Generation) -> bool:
         """Tell whether a dependent's bytes on disk should come along: new, and not refused for their own sake."""
         seen = self._parts.checker.look_again(slot) if slot.paused is None else None
-        if seen is None or seen.digest == serving.digest:
+        if seen is None or self._parts.checker.is_served(slot, seen.digest):
             return False
         refusal = slot.refusal
         return refusal is None or refusal.digest != seen.digest or not refusal.fault.own_bytes
@@ -255,9 +260,14 @@ class Build:
     def _serves(self, slot: Slot, generation: Generation) -> None:
         slot.number = generation.number
         slot.reloads += generation.number > 1
-        if slot.name in self._from_disk:  # else newer bytes on disk may still be refused, and stay so
+        if slot.name in self._pins:
+            slot.pin = self._pins[slot.name]
+        elif generation.snapshot.home is None:
+            slot.pin = None
+        if slot.name in self.from_disk:  # else newer bytes on disk may still be refused, and stay so
             slot.refusal = None
-            slot.seen = Seen(generation.snapshot.look, generation.digest, generation.snapshot.look.racy)
+            if generation.snapshot.home is None:
+                slot.seen = Seen(generation.snapshot.look, generation.digest, generation.snapshot.look.racy)
         forget_sources(str(slot.found.path / file) for file in generation.snapshot.files)
         self._parts.events.post(event_of("loaded", generation))
         LOG.info(
@@ -282,6 +292,11 @@ class Build:
 def event_of(kind: typing.Literal["loaded", "unloaded"], generation: Generation) -> Event:
     """Return the fact that a generation began or ceased to serve."""
     return Event(kind, generation.name, generation.number, generation.version, generation.digest)
+
+
+def _place(slot: Slot, snapshot: Snapshot) -> Found:
+    """Return where a version's files lie: the plugin's directory, or a kept copy."""
+    return slot.found if snapshot.home is None else replace(slot.found, path=snapshot.home)
 
 
 def _cycle(found: Found, path: Iterable[str]) -> Fault:

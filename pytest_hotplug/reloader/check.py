@@ -6,6 +6,7 @@ where files are waited for until they rest. Executes nothing and decides nothing
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from pytest_hotplug.reloader.errors import PluginFault
@@ -18,14 +19,17 @@ from pytest_hotplug.reloader.settings import Settings
 
 __all__ = ["Checker"]
 
+KeptCopies = Callable[[Slot], "Snapshot | None"]  # the copy of a pinned version; None when it is gone
+
 
 class Checker:
     """Looks at the plugins of one manager; remembers in their slots what it saw."""
 
-    def __init__(self, settings: Settings, registry: Registry, leases: Leases) -> None:
+    def __init__(self, settings: Settings, registry: Registry, leases: Leases, kept: KeptCopies) -> None:
         self._settings = settings
         self._registry = registry
         self._leases = leases
+        self._kept = kept
 
     def quiet(self, slot: Slot) -> bool:
         """Tell cheaply whether nothing needs doing: the files are as they were when their bytes were last read.
@@ -46,7 +50,7 @@ class Checker:
             return False
         seen = self.look_again(slot)
         if seen is None:
-            return not self._still_refused(slot, "")
+            return not (self.is_served(slot, "") or self._still_refused(slot, ""))
         return not self.is_settled_matter(slot, seen.digest)
 
     def look_again(self, slot: Slot) -> Seen | None:
@@ -54,7 +58,7 @@ class Checker:
         seen = slot.seen
         try:
             if seen is not None and not seen.racy and self._same(slot, seen):
-                self._serves(slot, seen.digest)
+                self.is_served(slot, seen.digest)
                 return seen
             found = snapshot(slot.found.path, plugin=slot.name, ignore=slot.ignore)
             if self._ignores_otherwise(slot, found):
@@ -65,12 +69,12 @@ class Checker:
 
     def is_settled_matter(self, slot: Slot, digest: str) -> bool:
         """Tell whether bytes of this digest serve, or are refused and not due for another try."""
-        return self._serves(slot, digest) or self._still_refused(slot, digest)
+        return self.is_served(slot, digest) or self._still_refused(slot, digest)
 
-    def _serves(self, slot: Slot, digest: str) -> bool:
-        """Tell whether these bytes serve; if so, whatever was refused meanwhile is gone."""
+    def is_served(self, slot: Slot, digest: str) -> bool:
+        """Tell whether these bytes serve, or are those that were rolled back from; then no refusal lasts."""
         serving = self._registry.serving.get(slot.name)
-        if serving is None or serving.digest != digest:
+        if serving is None or (serving.digest != digest and not _pins(slot, digest)):
             return False
         if slot.refusal is not None:
             slot.refusal = None
@@ -84,7 +88,7 @@ class Checker:
 
     def _saw(self, slot: Slot, found: Snapshot) -> Seen:
         slot.seen = seen = Seen(found.look, found.digest, found.look.racy)
-        self._serves(slot, found.digest)
+        self.is_served(slot, found.digest)
         return seen
 
     @staticmethod
@@ -122,11 +126,29 @@ class Checker:
             if self._ignores_otherwise(slot, found):
                 found = self._settle(slot, 0)
         except PluginFault as fault:
+            if _pins(slot, "") and (pinned := self._pinned(slot, "")) is not None:
+                return pinned
             slot.refusal = refuse(fault.fault, "", None, slot.refusal)
             raise
         self._saw(slot, found)
-        return found
+        return self._pinned(slot, found.digest) or found
+
+    def _pinned(self, slot: Slot, disk: str) -> Snapshot | None:
+        """Return the version that a rollback pinned, as long as the files are still those it was rolled back from."""
+        if slot.pin is None:
+            return None
+        if slot.pin.disk != disk:
+            slot.pin = None
+            return None
+        serving = self._registry.serving.get(slot.name)
+        if serving is not None and serving.digest == slot.pin.digest:
+            return serving.snapshot
+        return self._kept(slot)
 
     def _settle(self, slot: Slot, debounce: float) -> Snapshot:
         limit = self._settings.settle_max
         return settle(slot.found.path, plugin=slot.name, ignore=slot.ignore, debounce=debounce, settle_max=limit)
+
+
+def _pins(slot: Slot, disk: str) -> bool:
+    return slot.pin is not None and slot.pin.disk == disk

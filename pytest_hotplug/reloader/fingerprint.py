@@ -71,12 +71,16 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Every regular file of a plugin at one moment, read once, and the digest of those that count."""
+    """Every regular file of a plugin at one moment, read once, and the digest of those that count.
+
+    `home` is where the files lie when that isn't the plugin's own directory: a kept copy.
+    """
 
     look: Look
     files: Mapping[str, bytes]
     md5: Mapping[str, str]
     digest: str
+    home: Path | None = None
 
     @property
     def root(self) -> Path:

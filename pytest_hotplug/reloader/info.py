@@ -15,7 +15,7 @@ __all__ = ["health_of", "info_of", "state_of"]
 
 
 def state_of(slot: Slot, registry: Registry) -> str:
-    """Return serving, degraded, paused, settling, disabled, not-loaded or failed."""
+    """Return serving, degraded, rolled-back, paused, settling, disabled, not-loaded or failed."""
     serving = slot.name in registry.serving
     if not slot.enabled and not serving:
         return "disabled"
@@ -25,6 +25,8 @@ def state_of(slot: Slot, registry: Registry) -> str:
         return "settling"
     if slot.refusal is not None:
         return "degraded" if serving else "failed"
+    if slot.pin is not None and serving:
+        return "rolled-back"
     return "serving" if serving else "not-loaded"
 
 
@@ -53,7 +55,7 @@ def info_of(slot: Slot, registry: Registry, hot: HotLoader, leases: Leases) -> d
 
 
 def health_of(
-    registry: Registry, hot: HotLoader, leases: Leases, watching: Watching | None, enabled: bool
+    registry: Registry, hot: HotLoader, leases: Leases, watching: Watching | None, enabled: bool, store_problem: str
 ) -> dict[str, Any]:
     """Return status, reasons and counts over all plugins; see PluginManager.health."""
     states = {name: state_of(slot, registry) for name, slot in sorted(registry.slots.items())}
@@ -62,6 +64,8 @@ def health_of(
     degraded += [
         f"{name}: {said}" for name in sorted(registry.serving) if (said := _own_health(name, registry, leases))
     ]
+    if store_problem:
+        degraded.append(f"the state directory can't be used: {store_problem}")
     if watching is not None and not watching.alive:
         degraded.append("the watcher is down; plugins are still checked before each execution")
     return {

@@ -13,7 +13,9 @@ import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
 
 from pytest_hotplug.reloader import finder
 from pytest_hotplug.reloader.calls import Calls
@@ -35,13 +37,16 @@ from pytest_hotplug.reloader.loader import Loader
 from pytest_hotplug.reloader.modules import Namespace
 from pytest_hotplug.reloader.names import is_plugin_name
 from pytest_hotplug.reloader.outcomes import Outcome, Reloaded, Unloaded
+from pytest_hotplug.reloader.recording import Recorder
 from pytest_hotplug.reloader.registry import Registry, Slot
 from pytest_hotplug.reloader.reload import HotLoader
 from pytest_hotplug.reloader.settings import Layout, Settings, layouts, make_settings
+from pytest_hotplug.reloader.store import DiskStore, MemoryStore
 from pytest_hotplug.reloader.watching import Batch, Watch, Watching, plugins_touched
 
 __all__ = ["PluginManager"]
 
+Keeps = Literal["in-memory", "on-disk", "read-only"]
 LOG = logging.getLogger("hotplug")
 _managers: weakref.WeakSet[PluginManager] = weakref.WeakSet()
 
@@ -51,28 +56,39 @@ class PluginManager:
 
     Cheap to make: imports nothing and reads no settings file. Any setting is a keyword, e.g.
     `PluginManager(plugin_dirs=["plugins"], debounce=0.2)`; relative paths are relative to `root`
-    (default: the working directory). Raises UsageError `[bad-setting]`.
+    (default: the working directory). Good versions, rollbacks and pauses are kept in memory, or, where
+    `state_dir` is given, in that directory and over restarts. Raises UsageError `[bad-setting]`.
     """
 
     default_watch: Watch | None = None  # set by the package's front door
 
     def __init__(self, *, root: str | Path | None = None, **settings: Any) -> None:
-        self._setup(make_settings(settings), Path(root) if root else Path.cwd())
+        keeps: Keeps = "on-disk" if "state_dir" in settings else "in-memory"
+        self._setup(make_settings(settings), Path(root) if root else Path.cwd(), keeps=keeps)
 
     @classmethod
     def from_settings(
-        cls, settings: Settings, root: Path, places: Iterable[Layout] | None = None, *, starts: bool = True
+        cls,
+        settings: Settings,
+        root: Path,
+        places: Iterable[Layout] | None = None,
+        *,
+        starts: bool = True,
+        keeps: Keeps = "in-memory",
     ) -> PluginManager:
         """Make a manager from settings that were read already; `places` overrides their plugin dirs.
 
-        With `starts` False it loads and swaps modules but calls no on_load and no on_unload.
+        With `starts` False it loads and swaps modules but calls no on_load and no on_unload. `keeps`
+        says where versions are kept: "on-disk" is the state_dir, "read-only" looks there and writes nothing.
         """
         manager = cls.__new__(cls)
-        manager._setup(settings, root, places)
+        manager._setup(settings, root, places, keeps)
         manager._hot_loader.loader.calls_hooks = starts
         return manager
 
-    def _setup(self, settings: Settings, root: Path, places: Iterable[Layout] | None = None) -> None:
+    def _setup(
+        self, settings: Settings, root: Path, places: Iterable[Layout] | None = None, keeps: Keeps = "in-memory"
+    ) -> None:
         self.settings = settings
         self._layouts = tuple(layouts(settings, root) if places is None else places)
         self._registry = Registry()
@@ -80,12 +96,22 @@ class PluginManager:
         self._leases = Leases()
         self._loop = LoopThread()
         self._host = Host(settings.host, self._loop)
+        limit, state_dir = settings.keep_versions, root / Path(settings.state_dir).expanduser()
+        store = MemoryStore(limit) if keeps == "in-memory" else DiskStore(state_dir, limit, writes=keeps == "on-disk")
+        self._recorder = Recorder(store, self._registry, self._events)
         self._hot_loader = HotLoader(
-            settings, self._registry, self._leases, self._events, self._slot, self._make_loader, self
+            settings,
+            self._registry,
+            self._leases,
+            self._events,
+            self._slot,
+            self._make_loader,
+            self,
+            self._recorder,
         )
         self._calls = Calls(self._leases, self._hot_loader.loader, self._loop)
         self._before_call: Callable[[Generation], None] | None = None
-        self._enabled = True
+        self._enabled = self._recorder.enabled()
         self._closed = False
         self._watching: Watching | None = None
         self._background = _Background(self._hot_loader)
@@ -121,7 +147,9 @@ class PluginManager:
         gone = {name for name in list(self._registry.slots) if name not in found}
         for plugin in self._registry.forget(gone):
             finder.release(self, plugin.public)
-        for plugin in self._registry.learn(found):
+        new = self._registry.learn(found)
+        self._recorder.recall([self._registry.slots[plugin.name] for plugin in new])
+        for plugin in new:
             finder.claim(plugin.public, self, plugin.name, plugin.layout.beside or plugin.layout.path)
         return sorted(found)
 
@@ -270,17 +298,56 @@ class PluginManager:
         """Load the plugin anew even if nothing changed; True when a fresh generation now serves."""
         return isinstance(self._hot_loader.reload(name, force=True), Reloaded)
 
+    def rollback(self, name: str, to: str | None = None) -> Outcome:
+        """Serve an older good version again, from its kept copy, data files included.
+
+        `to` is its digest or a prefix of at least 7 digits; without it, the newest version older
+        than the one that serves. It stays until the plugin's files change, also over restarts
+        where there is a state_dir, or until `end_rollback`. KeptCurrent when nothing older is kept
+        or the older version doesn't load. Raises UnknownPlugin, UsageError `[unknown-version]`.
+        """
+        return self._hot_loader.rollback(name, to)
+
+    def end_rollback(self, name: str) -> Outcome:
+        """End a rollback: what is on disk is loaded again. Raises UnknownPlugin."""
+        return self._hot_loader.end_rollback(name)
+
+    def kept_versions(self, name: str) -> list[dict[str, Any]]:
+        """Return the good versions that `rollback` can serve, newest first.
+
+        Each is `{"digest", "version", "kept_at" (time.time()), "serving"}`. Raises UnknownPlugin.
+        """
+        serving = self._registry.serving.get(self._slot(name).name)
+        return [
+            {"digest": v.digest, "version": v.version, "kept_at": v.kept_at,
+             "serving": serving is not None and serving.digest == v.digest}
+            for v in self._recorder.notes(name).versions
+        ]  # fmt: skip
+
+    def history(self, name: str) -> list[dict[str, Any]]:
+        """Return what became of a plugin's versions, oldest first.
+
+        Each is `{"kind", "at" (time.time()), ...}`: loaded and rolled-back with version, digest and
+        generation, refused with digest, slug and message, unloaded. Raises UnknownPlugin.
+        """
+        return [msgspec.to_builtins(record) for record in self._recorder.history(self._slot(name).name)]
+
     def unload(self, name: str) -> Outcome:
         """Let the plugin, and what depends on it, serve no more; running calls end in peace."""
         return self._hot_loader.unload(self._slot(name).name)
 
     def pause(self, name: str, reason: str = "") -> None:
         """Check this plugin no more; its pending edit is applied after `resume`."""
-        self._slot(name).paused = reason
+        self._set_paused(name, reason)
 
     def resume(self, name: str) -> None:
         """Check this plugin again from the next execution on."""
-        self._slot(name).paused = None
+        self._set_paused(name, None)
+
+    def _set_paused(self, name: str, reason: str | None) -> None:
+        slot = self._slot(name)
+        slot.paused = reason
+        self._recorder.set_paused(slot)
 
     @property
     def hot_reload_enabled(self) -> bool:
@@ -290,10 +357,12 @@ class PluginManager:
     def enable_hot_reload(self) -> None:
         """Check before each execution; edits made meanwhile are applied at the next one."""
         self._enabled = True
+        self._recorder.set_enabled(True)
 
     def disable_hot_reload(self) -> None:
         """Check nothing until `enable_hot_reload`; what serves goes on serving."""
         self._enabled = False
+        self._recorder.set_enabled(False)
 
     # -- what is known --------------------------------------------------------------------------
 
@@ -307,7 +376,9 @@ class PluginManager:
     def health(self) -> dict[str, Any]:
         """Return `{"status": "ok" | "degraded" | "failed", "reasons": [...], ...}` over all plugins."""
         self.discover()
-        return health_of(self._registry, self._hot_loader, self._leases, self._watching, self._enabled)
+        return health_of(
+            self._registry, self._hot_loader, self._leases, self._watching, self._enabled, self._recorder.problem
+        )
 
     def subscribe(self, subscriber: Callable[[Event], None]) -> Callable[[], None]:
         """Call `subscriber` with every Event of this manager; return what ends it."""
@@ -362,6 +433,7 @@ class PluginManager:
         self._closed = True
         self._registry.slots.clear()
         self._loop.stop()
+        self._recorder.store.close()
 
     def __enter__(self) -> PluginManager:
         return self

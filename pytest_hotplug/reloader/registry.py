@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pytest_hotplug.reloader.discovery import Found
 from pytest_hotplug.reloader.fingerprint import Look
 from pytest_hotplug.reloader.generation import Generation
+from pytest_hotplug.reloader.kept import Pin
 from pytest_hotplug.reloader.modules import Canary
 from pytest_hotplug.reloader.outcomes import Outcome
 from pytest_hotplug.reloader.refusals import Refusal
@@ -40,6 +41,7 @@ class Slot:
     seen: Seen | None = None
     refusal: Refusal | None = None
     paused: str | None = None  # the reason
+    pin: Pin | None = None  # a rollback that lasts; changes with what serves, under the transaction guard
     number: int = 0  # of the newest generation that served
     reloads: int = 0
     settling: bool = False

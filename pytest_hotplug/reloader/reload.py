@@ -24,10 +24,12 @@ from pytest_hotplug.reloader.errors import Fault, PluginDisabled, PluginFault
 from pytest_hotplug.reloader.events import Event, Events
 from pytest_hotplug.reloader.fingerprint import Snapshot, Unsettled
 from pytest_hotplug.reloader.generation import Generation
+from pytest_hotplug.reloader.kept import Kept, Pin
 from pytest_hotplug.reloader.leases import Leases, calling
 from pytest_hotplug.reloader.loader import Loader
 from pytest_hotplug.reloader.modules import Namespace
 from pytest_hotplug.reloader.outcomes import KeptCurrent, Outcome, Reloaded, Unchanged, Unloaded
+from pytest_hotplug.reloader.recording import Recorder
 from pytest_hotplug.reloader.refusals import refuse
 from pytest_hotplug.reloader.registry import Registry, Slot
 from pytest_hotplug.reloader.reload_thread import ReloadThread
@@ -55,6 +57,7 @@ class HotLoader:
         slot_of: Callable[[str], Slot],
         make_loader: Callable[[HotLoader], Loader],
         owner: finder.Owner,
+        recorder: Recorder,
     ) -> None:
         self.settings = settings
         self.registry = registry
@@ -67,7 +70,8 @@ class HotLoader:
         self._retirement = Retirement(self.loader, leases, events, settings.retire_timeout)
         self._build: Build | None = None  # of the open transaction, when it is ours
         self._superseded: deque[Generation] = deque()  # they no longer serve, and wait to be retired
-        self.checker = Checker(settings, registry, leases)
+        self._recorder = recorder
+        self.checker = Checker(settings, registry, leases, self._pinned_copy)
         self._parts = Parts(
             settings, registry, leases, events, self.loader, self.checker, slot_of, self._owner, self._superseded
         )
@@ -89,7 +93,7 @@ class HotLoader:
         slot = self._slot_of(name)
         serving = self.registry.serving.get(name)
         seen = self.checker.look_again(slot)
-        return serving is None or seen is None or seen.digest != serving.digest
+        return serving is None or seen is None or not self.checker.is_served(slot, seen.digest)
 
     def register_callback(self, kind: str, callback: Callable[..., object]) -> Callable[[], None]:
         """Call `callback(plugin_name)` at each event of `kind`; for "error" `callback(plugin_name, message)`.
@@ -168,7 +172,9 @@ class HotLoader:
             slot.settling = False
         if not fresh:
             return self._nothing_new(slot)
-        return self._replace(slot, Build(self._parts, fresh, before=before, forced=slot.name if force else ""))
+        outcome = self._replace(slot, Build(self._parts, fresh, before=before, forced=slot.name if force else ""))
+        wants_help = outcome.serving is None and outcome.error is not None and outcome.error.slug != "disabled"
+        return self._last_good(slot, outcome) if wants_help else outcome
 
     def _settle_all(self, slot: Slot, force: bool) -> dict[str, Snapshot]:
         """Return the settled snapshots of the plugin and its dependencies, as far as they need loading."""
@@ -243,16 +249,104 @@ class HotLoader:
         remedy = "Keep long work out of import and on_load, or raise load_timeout."
         return Fault(name, "load-timeout", message, self._slot_of(name).found.path, remedy=remedy, own_bytes=False)
 
+    # -- versions from before -------------------------------------------------------------------
+
+    def rollback(self, name: str, to: str | None = None) -> Outcome:
+        """Serve a kept version again; see PluginManager.rollback."""
+        slot = self._slot_of(name)
+        if transaction.current() is not None:
+            return self._kept(slot, "loading")
+        try:
+            with slot.turn:
+                return self._roll_back(slot, to)
+        finally:
+            self._finish()
+
+    def end_rollback(self, name: str) -> Outcome:
+        """Serve again what is on disk; see PluginManager.end_rollback."""
+        slot = self._slot_of(name)
+        if transaction.current() is not None:
+            return self._kept(slot, "loading")
+        try:
+            with slot.turn:
+                return self._unpin(slot)
+        finally:
+            self._finish()
+
+    def _roll_back(self, slot: Slot, to: str | None) -> Outcome:
+        notes = self._recorder.notes(slot.name)
+        serving = self.registry.serving.get(slot.name)
+        kept = notes.before(serving.digest if serving else None) if to is None else notes.find(to)
+        if kept is None:
+            return self._kept(slot, "nothing-kept", f"{slot.name}: no older version is kept")
+        if serving is not None and serving.digest == kept.digest:
+            return Unchanged(name=slot.name, serving=serving.number, reason="serves-already")
+        seen = self.checker.look_again(slot)
+        if seen is not None and seen.digest == kept.digest:
+            return self._unpin(slot)  # it lies on disk: nothing to pin
+        try:
+            snapshot = self._recorder.store.read(slot.name, kept)
+        except PluginFault as fault:
+            return self._refused(slot, fault.fault, None)
+        pins = {slot.name: Pin(kept.digest, seen.digest if seen is not None else "")}
+        build = Build(self._parts, {slot.name: snapshot}, before=self.registry.serving, from_disk=False, pins=pins)
+        return self._replace(slot, build)
+
+    def _unpin(self, slot: Slot) -> Outcome:
+        if slot.pin is None:
+            return self._nothing_new(slot)
+        slot.pin = None
+        outcome = self._reload(slot, force=True)
+        self._recorder.forget_pin(slot)
+        return outcome
+
+    def _pinned_copy(self, slot: Slot) -> Snapshot | None:
+        """Return the version that a rollback before the last restart pinned, None (and say so) when it is lost."""
+        assert slot.pin is not None, "only a pinned plugin has a pinned copy"
+        pinned = slot.pin.digest
+        kept = next((v for v in self._recorder.notes(slot.name).versions if v.digest == pinned), None)
+        found = self._copy_of(slot, kept) if kept is not None else None
+        if found is None:
+            text = f"{slot.name}: the version {pinned[:12]} that was rolled back to is no longer kept"
+            LOG.error("hotplug.pin_lost", extra={"plugin": slot.name, "text": text})
+            slot.pin = None
+        return found
+
+    def _last_good(self, slot: Slot, outcome: Outcome) -> Outcome:
+        """Serve the last good version from before a restart where the one on disk is broken and nothing serves."""
+        assert outcome.error is not None, "only a refusal needs a way out"
+        broken = self._slot_of(outcome.error.plugin)
+        kept = self._recorder.last_good(broken.name)
+        refused = broken.refusal.digest if broken.refusal else ""
+        if broken.name in self.registry.serving or kept is None or kept.digest == refused:
+            return outcome
+        snapshot = self._copy_of(broken, kept)
+        if snapshot is None:
+            return outcome
+        before = self.registry.serving
+        again = self._replace(broken, Build(self._parts, {broken.name: snapshot}, before=before, from_disk=False))
+        return replace(outcome, serving=again.serving) if broken is slot else self._reload(slot, force=True)
+
+    def _copy_of(self, slot: Slot, kept: Kept) -> Snapshot | None:
+        try:
+            return self._recorder.store.read(slot.name, kept)
+        except PluginFault as fault:
+            LOG.error("hotplug.kept_version_damaged", extra={"plugin": slot.name, "text": str(fault)})
+            return None
+
     # -- what a failure leaves behind -----------------------------------------------------------
 
     def _refused(self, slot: Slot, fault: Fault, build: Build | None) -> Outcome:
         """Remember the bad version, say so, and let the old one serve on."""
         if build is not None:
             for name, found in build.fresh.items():
+                if name not in build.from_disk:
+                    continue  # a kept version: what lies on disk is not refused with it
                 own = self._slot_of(name)
                 serving = self.registry.serving.get(name)
                 if serving is None or serving.digest != found.digest:
-                    own.refusal = refuse(fault, found.digest, found.look, own.refusal)
+                    on_disk = own.pin.disk if found.home is not None and own.pin is not None else found.digest
+                    own.refusal = refuse(fault, on_disk, found.look, own.refusal)
         serving = self.registry.serving.get(slot.name)
         text = fault.render(_headline(fault, slot, serving))
         LOG.error("hotplug.kept", extra={"plugin": slot.name, "slug": fault.slug, "text": text})

@@ -1,0 +1,139 @@
+"""What is kept of a plugin's past: good versions, what served last, a rollback's pin, a pause.
+
+Facts and what follows from them; where they lie is for `store` to know.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Literal, Protocol
+
+import msgspec
+
+from pytest_hotplug.reloader.errors import UsageError
+from pytest_hotplug.reloader.fingerprint import Snapshot
+
+__all__ = ["SHORTEST_PREFIX", "Kept", "Notes", "Pin", "Record", "Store"]
+
+SHORTEST_PREFIX = 7  # digits of a digest that name a version
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """One good version of which a copy is kept.
+
+    `kept_at` is when it was last loaded from disk (`time.time()`), `files` the MD5 of every file by
+    relative name, `counted` those that decide the digest, `directory` the copy's name in the store.
+    """
+
+    digest: str
+    version: str
+    kept_at: float
+    files: dict[str, str] = {}
+    counted: list[str] = []
+    directory: str = ""
+
+
+class Pin(msgspec.Struct, frozen=True):
+    """A rollback: `digest` serves for as long as the plugin's own files stay at `disk` ("": unreadable)."""
+
+    digest: str
+    disk: str
+
+
+class Notes(msgspec.Struct, frozen=True):
+    """What is known of one plugin from before: the newest good version first."""
+
+    served: str = ""  # the digest that served last
+    pin: Pin | None = None
+    paused: str | None = None  # the reason
+    versions: list[Kept] = []
+
+    def serving(self, version: Kept, pin: Pin | None, limit: int) -> Notes:
+        """Return the notes once `version` serves; of the good versions the newest `limit` stay, and what is pinned.
+
+        A version that serves by a rollback keeps its place: going back twice goes back two versions.
+        """
+        others = [v for v in self.versions if v.digest != version.digest]
+        ordered = self.versions if pin is not None else [version, *others]
+        needed = {version.digest}
+        kept = [v for i, v in enumerate(ordered) if i < limit or (limit and v.digest in needed)]
+        return msgspec.structs.replace(self, served=version.digest, pin=pin, versions=kept)
+
+    def find(self, prefix: str) -> Kept:
+        """Return the version whose digest begins so; raises UsageError `[unknown-version]`."""
+        found = [v for v in self.versions if v.digest.startswith(prefix)] if len(prefix) >= SHORTEST_PREFIX else []
+        if len(found) == 1:
+            return found[0]
+        listed = ", ".join(f"{v.digest[:12]} ({v.version})" for v in self.versions) or "none"
+        why = "is no digest (at least 7 digits)" if len(prefix) < SHORTEST_PREFIX else "names no single kept version"
+        raise UsageError(f"{prefix!r} {why}; kept: {listed}", "unknown-version")
+
+    def before(self, digest: str | None) -> Kept | None:
+        """Return the newest version older than the one with this digest; the newest of all for an unknown one."""
+        digests = [v.digest for v in self.versions]
+        start = digests.index(digest) + 1 if digest in digests else 0
+        return self.versions[start] if start < len(digests) else None
+
+    def last_good(self) -> Kept | None:
+        """Return the version that served last, else the newest."""
+        return next((v for v in self.versions if v.digest == self.served), None) or self.before(None)
+
+
+class Record(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of a plugin's history; `at` is `time.time()`."""
+
+    kind: Literal["loaded", "rolled-back", "refused", "unloaded"]
+    at: float = msgspec.field(default_factory=time.time)
+    version: str = ""
+    digest: str = ""
+    generation: int | None = None
+    slug: str = ""
+    message: str = ""
+
+
+class Store(Protocol):
+    """Where notes, copies and history of one manager's plugins are kept.
+
+    Every method may raise OSError (TimeoutError when another process holds the store).
+    """
+
+    def known(self) -> set[str]:
+        """Return the plugins of which anything is kept."""
+        ...
+
+    def notes(self, plugin: str) -> Notes:
+        """Return what is known of a plugin."""
+        ...
+
+    def serves(self, plugin: str, snapshot: Snapshot, version: str, pin: Pin | None) -> None:
+        """Keep a version that serves now."""
+        ...
+
+    def forget_pin(self, plugin: str) -> None:
+        """Remember that a rollback is over."""
+        ...
+
+    def set_paused(self, plugin: str, reason: str | None) -> None: ...
+
+    def read(self, plugin: str, kept: Kept) -> Snapshot:
+        """Return a kept version's files; raises PluginFault when the copy is gone or damaged."""
+        ...
+
+    def record(self, plugin: str, record: Record) -> None:
+        """Add a line to a plugin's history."""
+        ...
+
+    def history(self, plugin: str) -> list[Record]:
+        """Return a plugin's history, oldest first."""
+        ...
+
+    @property
+    def enabled(self) -> bool:
+        """Tell whether hot reload was enabled when it was last said."""
+        ...
+
+    def set_enabled(self, enabled: bool) -> None: ...
+
+    def close(self) -> None:
+        """Remove what must not outlive the process."""
+        ...
