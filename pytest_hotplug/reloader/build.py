@@ -8,6 +8,7 @@ plugins concerned are loaded, in which order and from which bytes; what a failur
 from __future__ import annotations
 
 import logging
+import time
 import typing
 import weakref
 from collections import deque
@@ -28,7 +29,9 @@ from pytest_hotplug.reloader.loader import Loader, State, manifest_of, prepare_p
 from pytest_hotplug.reloader.manifest import Manifest
 from pytest_hotplug.reloader.modules import Namespace
 from pytest_hotplug.reloader.registry import Registry, Seen, Slot
+from pytest_hotplug.reloader.retirement import tell_problems
 from pytest_hotplug.reloader.settings import Settings
+from pytest_hotplug.reloader.side_effects import end_threads
 
 __all__ = ["Build", "Parts", "event_of"]
 
@@ -196,6 +199,8 @@ class Build:
         self._load.candidates.pop(namespace.public, None)
         for full_name, module in list(namespace.modules.items()):
             self._load.unstage(full_name, module)
+        problems = [*namespace.ledger.undo(), *end_threads(namespace.ledger, (), time.monotonic())]
+        tell_problems(self._parts.events, namespace.plugin, namespace.canary.generation, problems)
         self._unbind(namespace)
 
     def _unbind(self, namespace: Namespace) -> None:
@@ -280,7 +285,8 @@ class Build:
         timeout = self._parts.settings.retire_timeout
         for name in reversed(self.order):
             generation = self.candidates[name]
-            self._parts.loader.unload(generation, started=generation in self._started, timeout=timeout)
+            problems = self._parts.loader.unload(generation, started=generation in self._started, timeout=timeout)
+            tell_problems(self._parts.events, name, generation.number, problems)
             self._unbind(generation.namespace)
         self.candidates.clear()
         self.order.clear()

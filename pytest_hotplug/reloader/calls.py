@@ -79,6 +79,7 @@ class Calls:
         import asyncio
 
         function, args, kwargs = prepared
+        self._loop.know(asyncio.get_running_loop())
         if inspect.iscoroutinefunction(function):
             return await self._leases.call(generation, function, *args, **kwargs)
         lease = [generation]  # whoever takes it out ends it: the thread, or we when the thread never began

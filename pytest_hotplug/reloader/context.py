@@ -9,9 +9,11 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
+import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine
+import weakref
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_hotplug.reloader.errors import UsageError
@@ -36,11 +38,33 @@ class LoopThread:
         self._lock = threading.Lock()  # guards _loop and _thread
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._others: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
     def after_fork(self) -> None:
         """Forget, in a child process, the loop and the thread of the parent; the next use makes new ones."""
         self._lock = threading.Lock()
         self._loop = self._thread = None
+        self._others = weakref.WeakSet()
+
+    def know(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Remember a loop of the host on which plugins run, so that `cancel` finds their tasks."""
+        self._others.add(loop)
+
+    @property
+    def known(self) -> bool:
+        """Tell whether any loop is known on which a plugin may have tasks."""
+        return self._loop is not None or bool(self._others)
+
+    def cancel(self, ours: Callable[[Mapping[str, Any]], bool]) -> None:
+        """Cancel the tasks whose coroutine's globals are `ours`, on every loop that is known."""
+        asyncio = sys.modules.get("asyncio")
+        for loop in {*self._others, *([self._loop] if self._loop is not None else [])}:
+            if asyncio is None or loop.is_closed():
+                continue
+            for task in asyncio.all_tasks(loop):
+                frame = getattr(task.get_coro(), "cr_frame", None)
+                if frame is not None and ours(frame.f_globals):
+                    _on(loop, task.cancel)
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine to its end and return its result; call it from outside the loop only."""
@@ -73,6 +97,13 @@ class LoopThread:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+def _on(loop: asyncio.AbstractEventLoop, work: Callable[[], object]) -> None:
+    try:
+        loop.call_soon_threadsafe(work)
+    except RuntimeError:  # it was closed a moment ago, and its tasks with it
+        return
 
 
 async def _cancel_all() -> None:
@@ -165,17 +196,26 @@ class Context:
         """Return `result`, run to its end when a plugin's function turned out to be async."""
         return self._loop.run(result) if inspect.iscoroutine(result) else result
 
-    def close(self, timeout: float) -> list[str]:
-        """Undo everything, last first, and join the threads; return what went wrong, in words.
+    @property
+    def threads(self) -> Sequence[threading.Thread]:
+        """Return the threads that were started through `thread`, except those known to have ended."""
+        return tuple(self._threads)
 
-        A thread that ignores `stopping` for `timeout` seconds is named and left: nothing is killed.
-        """
+    def undo(self) -> list[str]:
+        """Undo everything that was registered, last first; return what went wrong, in words."""
         self.stopping.set()
         problems = []
         while self._undo:
             if said := self._undo_one(self._undo.pop()):
                 problems.append(said)
-        deadline = time.monotonic() + timeout
+        return problems
+
+    def join(self, deadline: float) -> list[str]:
+        """Join the threads until `deadline` (a `time.monotonic()`); return what went wrong, in words.
+
+        A thread that ignores `stopping` is named and left: nothing is killed.
+        """
+        problems = []
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():

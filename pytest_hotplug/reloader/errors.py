@@ -80,7 +80,7 @@ class Fault:
         """Return `file:line` relative to the working directory, or an empty string."""
         if self.path is None:
             return ""
-        shown = visible(_near(self.path))
+        shown = visible(near(self.path))
         return f"{shown}:{self.line}" if self.line else shown
 
     def __str__(self) -> str:
@@ -99,10 +99,10 @@ class Fault:
         return [f"  {place}{visible(self.message)}", *([f"      {visible(source)}"] if source else [])]
 
 
-def _near(path: Path) -> str:
+def near(path: str | Path) -> str:
     """Return `path` relative to the working directory when it lies below it."""
     try:
-        return str(path.relative_to(Path.cwd()))
+        return str(Path(path).relative_to(Path.cwd()))
     except (ValueError, OSError):
         return str(path)
 

@@ -20,13 +20,15 @@ from pytest_hotplug.reloader.code import compile_source
 from pytest_hotplug.reloader.context import Context, Host, LoopThread, injectable_names
 from pytest_hotplug.reloader.dependencies import check_requirements
 from pytest_hotplug.reloader.discovery import Found, check_public_name
-from pytest_hotplug.reloader.errors import Fault, PluginFault, did_you_mean, fault_from, syntax_fault
+from pytest_hotplug.reloader.errors import Fault, PluginFault, did_you_mean, fault_from, near, syntax_fault
 from pytest_hotplug.reloader.fingerprint import Snapshot
 from pytest_hotplug.reloader.generation import Entry, Generation, Hooks
+from pytest_hotplug.reloader.ledger import CANARY
 from pytest_hotplug.reloader.manifest import EntryPoint, Manifest, parse_entry, parse_manifest
 from pytest_hotplug.reloader.modules import CodePath, Namespace, Neighbours
 from pytest_hotplug.reloader.parameters import check_declarations
 from pytest_hotplug.reloader.settings import Settings
+from pytest_hotplug.reloader.side_effects import end_threads, left_open, recording
 from pytest_hotplug.reloader.transaction import LoadAbandoned, Transaction
 
 __all__ = ["Loader", "manifest_of"]
@@ -88,7 +90,7 @@ class Loader:
         main = entry_point.module if entry_point else ""
         if entry_point is not None:
             self._check_module(found, namespace, entry_point, manifest)
-        with _Pointing("import", found, snapshot):
+        with _Pointing("import", found, snapshot), recording(namespace.ledger):
             namespace.load(namespace.public)
             namespace.load(namespace.full_name(main))
         context = Context(found.name, manifest.version, number, self._host, self._loop)
@@ -120,7 +122,7 @@ class Loader:
         """Call `on_load`; raises PluginFault."""
         hook = generation.hooks.on_load
         if hook is not None and self.calls_hooks:
-            with _Pointing("on_load", generation, generation.snapshot):
+            with _Pointing("on_load", generation, generation.snapshot), recording(generation.namespace.ledger):
                 self._run(generation, hook)
 
     def save_state(self, old: Generation) -> State | None:
@@ -137,10 +139,17 @@ class Loader:
         with _Pointing("state", new, new.snapshot):
             new.context.run(new.hooks.load_state(state.value, state.version))
 
-    def unload(self, generation: Generation, *, started: bool, timeout: float) -> list[str]:
-        """Call `on_unload` (of a generation that was started), undo and join; return what went wrong, in words."""
+    def unload(
+        self, generation: Generation, *, started: bool, timeout: float, successor: Generation | None = None
+    ) -> list[str]:
+        """Call `on_unload` (of a generation that was started), undo and join; return what went wrong, in words.
+
+        What the generation changed outside itself is taken back, or goes over to a `successor` that serves.
+        """
         problems = []
-        generation.context.stopping.set()
+        deadline = time.monotonic() + timeout
+        context, namespace = generation.context, generation.namespace
+        context.stopping.set()
         hook = generation.hooks.on_unload
         if started and hook is not None and self.calls_hooks:
             try:
@@ -148,7 +157,19 @@ class Loader:
             except (Exception, SystemExit) as error:
                 LOG.exception("hotplug.on_unload_failed", extra={"plugin": generation.name})
                 problems.append(f"on_unload failed: {type(error).__name__}: {error}")
-        return problems + generation.context.close(timeout)
+        problems += context.undo()
+        problems += namespace.ledger.undo(successor.namespace.ledger if successor is not None else None)
+        self._loop.cancel(lambda code: getattr(code.get(CANARY), "ledger", None) is namespace.ledger)
+        problems += context.join(deadline)
+        problems += end_threads(namespace.ledger, context.threads, deadline)
+        modules = namespace.modules.values()
+        return problems + left_open(modules, lambda module: near(module.__file__ or module.__name__))
+
+    def has_work(self, generation: Generation) -> bool:
+        """Tell whether ending a generation takes more than forgetting it."""
+        ledger, modules = generation.namespace.ledger, generation.namespace.modules.values()
+        own = generation.hooks.on_unload is not None or generation.context.busy
+        return own or bool(ledger.changes or ledger.threads) or bool(left_open(modules, str)) or self._loop.known
 
     # -- building -------------------------------------------------------------------------------
 

@@ -27,11 +27,13 @@ from typing import Any, Protocol
 from pytest_hotplug.reloader import transaction
 from pytest_hotplug.reloader.code import compile_source
 from pytest_hotplug.reloader.fingerprint import Snapshot
+from pytest_hotplug.reloader.ledger import CANARY, Canary, Ledger
 from pytest_hotplug.reloader.names import is_test
 from pytest_hotplug.reloader.resources import SnapshotLoader
+from pytest_hotplug.reloader.side_effects import recording
 from pytest_hotplug.reloader.spec import OwnSpec
 
-__all__ = ["Canary", "Namespace", "Neighbours", "Source"]
+__all__ = ["Namespace", "Neighbours", "Source"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +43,6 @@ class Source:
     file: str
     is_package: bool
     directory: str
-
-
-class Canary:
-    """Stands in every module of a generation; once it is gone, so is the old code.
-
-    A weak reference to a module proves nothing, because functions hold its namespace.
-    """
-
-    __slots__ = ("__weakref__", "generation", "plugin")
-
-    def __init__(self, plugin: str, generation: int) -> None:
-        self.plugin = plugin
-        self.generation = generation
-
-    def __repr__(self) -> str:
-        return f"<generation {self.generation} of {self.plugin}>"
 
 
 class Neighbours(Protocol):
@@ -93,7 +79,8 @@ class Namespace:
         self.modules: dict[str, ModuleType] = {}
         self.published = False  # its modules stand in sys.modules; set under the transaction guard
         self.transaction: transaction.Transaction | None = None
-        self.canary = Canary(plugin, number)
+        self.ledger = Ledger(public, snapshot.files)
+        self.canary = Canary(plugin, number, self.ledger)
         self.builtins = {**vars(builtins), "__import__": self.import_}
         self.bound: dict[str, Any] = {}  # plugin -> the generation of it that this one uses
         self._prefix = public.rpartition(".")[0]
@@ -181,7 +168,8 @@ class Namespace:
             yield None
             return
         with transaction.exclusive(self._wait) as journal:
-            yield journal
+            with recording(self.ledger):
+                yield journal
             if self.published:
                 journal.keep()
             else:
@@ -232,7 +220,7 @@ class Namespace:
             __loader__=spec.loader,
             __package__=full_name if source.is_package else full_name.rpartition(".")[0],
             __builtins__=self.builtins,
-            __hotplug_generation__=self.canary,
+            **{CANARY: self.canary},
             __cached__=None,
         )
         if origin is not None:
@@ -328,7 +316,9 @@ class Namespace:
                 return module
             return self.root() if self._prefix == neighbour._prefix else neighbour.root()
         if not self._prefix or not (name + ".").startswith(self._prefix.partition(".")[0] + "."):
-            return builtins.__import__(name, globals_, locals_, fromlist or (), 0)
+            module = builtins.__import__(name, globals_, locals_, fromlist or (), 0)
+            self.ledger.see(sys.modules.get(name))
+            return module
         return self._near(name, globals_, locals_, fromlist or ())
 
     def _near(

@@ -16,7 +16,7 @@ from pytest_hotplug.reloader.discovery import Found
 from pytest_hotplug.reloader.fingerprint import Look
 from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.kept import Pin
-from pytest_hotplug.reloader.modules import Canary
+from pytest_hotplug.reloader.ledger import Canary
 from pytest_hotplug.reloader.outcomes import Outcome
 from pytest_hotplug.reloader.refusals import Refusal
 

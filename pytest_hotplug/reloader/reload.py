@@ -67,7 +67,9 @@ class HotLoader:
         self._slot_of = slot_of
         self._owner = weakref.ref(owner)
         self._thread = ReloadThread()
-        self._retirement = Retirement(self.loader, leases, events, settings.retire_timeout)
+        self._retirement = Retirement(
+            self.loader, leases, events, settings.retire_timeout, lambda g: registry.serving.get(g.name)
+        )
         self._build: Build | None = None  # of the open transaction, when it is ours
         self._superseded: deque[Generation] = deque()  # they no longer serve, and wait to be retired
         self._recorder = recorder

@@ -10,14 +10,15 @@ import logging
 import threading
 import time
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+from pytest_hotplug.reloader.errors import visible
 from pytest_hotplug.reloader.events import Event, Events
 from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.leases import Leases
 from pytest_hotplug.reloader.loader import Loader
 
-__all__ = ["Retirement"]
+__all__ = ["Retirement", "tell_problems"]
 
 LOG = logging.getLogger("hotplug")
 GRACE = 1.0  # seconds that a reload gives an idle old generation to end before it returns
@@ -26,11 +27,19 @@ GRACE = 1.0  # seconds that a reload gives an idle old generation to end before 
 class Retirement:
     """Retires the superseded generations of one manager."""
 
-    def __init__(self, loader: Loader, leases: Leases, events: Events, timeout: float) -> None:
+    def __init__(
+        self,
+        loader: Loader,
+        leases: Leases,
+        events: Events,
+        timeout: float,
+        successor_of: Callable[[Generation], Generation | None],
+    ) -> None:
         self._loader = loader
         self._leases = leases
         self._events = events
         self._timeout = timeout
+        self._successor_of = successor_of
         self._lock = threading.Lock()  # guards _threads and _down
         self._threads: list[threading.Thread] = []
         self._down: set[int] = set()  # ids of generations whose on_unload ran already (stop-first)
@@ -69,7 +78,7 @@ class Retirement:
         with self._lock:
             down = id(generation) in self._down
             self._down.discard(id(generation))
-        if down or (generation.hooks.on_unload is None and not generation.context.busy):
+        if down or not self._loader.has_work(generation):
             self._finish(generation)
             return
         name = f"hotplug-retire-{generation.name}-{generation.number}"
@@ -86,10 +95,10 @@ class Retirement:
     def _unload(self, generation: Generation) -> None:
         limit = generation.manifest.retire_timeout
         timeout = self._timeout if limit is None else limit
-        for problem in self._loader.unload(generation, started=True, timeout=timeout):
-            text = f"{generation.name}: generation {generation.number}: {problem} [retire-problem]"
-            LOG.error("hotplug.retire_problem", extra={"plugin": generation.name, "text": text})
-            self._events.post(Event("error", generation.name, generation.number, message=text))
+        successor = self._successor_of(generation)
+        successor = None if successor is generation else successor  # it is taken down before the new one loads
+        problems = self._loader.unload(generation, started=True, timeout=timeout, successor=successor)
+        tell_problems(self._events, generation.name, generation.number, problems)
 
     def _finish(self, generation: Generation) -> None:
         generation.context.stopping.set()
@@ -101,3 +110,11 @@ class Retirement:
         for used in list(generation.bound.values()):  # after it: what was used retires after its user
             self._leases.unbind(used)
         self._events.deliver()
+
+
+def tell_problems(events: Events, plugin: str, number: int, problems: Iterable[str]) -> None:
+    """Say what could not be undone of a generation that ended or was refused."""
+    for problem in problems:
+        text = f"{plugin}: generation {number}: {visible(problem)} [retire-problem]"
+        LOG.error("hotplug.retire_problem", extra={"plugin": plugin, "text": text})
+        events.post(Event("error", plugin, number, message=text))
