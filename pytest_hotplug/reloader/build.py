@@ -25,6 +25,7 @@ from pytest_hotplug.reloader.fingerprint import Snapshot
 from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.kept import Pin
 from pytest_hotplug.reloader.leases import Leases
+from pytest_hotplug.reloader.limits import limits_of
 from pytest_hotplug.reloader.loader import Loader, State, manifest_of, prepare_package
 from pytest_hotplug.reloader.manifest import Manifest
 from pytest_hotplug.reloader.modules import Namespace
@@ -106,6 +107,9 @@ class Build:
             slot.enabled = True
             for warning in manifest.warnings:
                 LOG.warning("hotplug.manifest", extra={"plugin": name, "text": warning})
+            slot.limits = limits_of(found)
+            for limit in slot.limits:
+                LOG.info("hotplug.known_limit", extra={"plugin": name, "text": limit})
             self._parts.loader.check(place, found, manifest)
             prepare_package(slot.found)
 
@@ -225,7 +229,7 @@ class Build:
                 namespace.neighbour(self._parts.slot_of(used).found.public)
 
         generation = self._parts.loader.load(place, snapshot, manifest, slot.number + 1, self._load, before_code)
-        slot.canaries.append(weakref.ref(generation.namespace.canary))
+        slot.canaries = [*slot.living(), weakref.ref(generation.namespace.canary)]
         self.candidates[slot.name] = generation
         self.order.append(slot.name)
         return generation

@@ -1,7 +1,8 @@
 """Compile the bytes that were hashed; never read or write a .pyc.
 
-Compiled code is kept by (file, MD5), so that a reload compiles only what changed. The cache is
-shared by the process and bounded; nothing in it keeps a generation alive.
+Compiled code is kept by (file, MD5), so that a reload compiles only what changed, and a rollback
+nothing. The cache is shared by the process and bounded, per file and in all; nothing in it keeps a
+generation alive.
 """
 
 from __future__ import annotations
@@ -14,26 +15,29 @@ from types import CodeType
 
 __all__ = ["compile_source"]
 
-MAX_ENTRIES = 20_000
+MAX_FILES = 20_000
+MAX_VERSIONS = 5  # of one file; as many as are kept to go back to, unless keep_versions says otherwise
 _COOKIE = re.compile(rb"\A(?:[^\n]*\n)?[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
-_codes: OrderedDict[tuple[str, str], CodeType] = OrderedDict()
+_codes: OrderedDict[str, OrderedDict[str, CodeType]] = OrderedDict()  # by file, then by MD5; used last, last
 _lock = threading.Lock()  # guards _codes
 
 
 def compile_source(data: bytes, filename: str, md5: str) -> CodeType:
     """Return the code of a module whose bytes have this MD5; raises SyntaxError."""
-    key = (filename, md5)
     with _lock:
-        known = _codes.get(key)
-        if known is not None:
-            _codes.move_to_end(key)
-            return known
-    code = _compile(data, filename)
+        known = _codes.get(filename, OrderedDict()).get(md5)
+    if known is None:
+        known = _compile(data, filename)
     with _lock:
-        _codes[key] = code
-        while len(_codes) > MAX_ENTRIES:
+        versions = _codes.setdefault(filename, OrderedDict())
+        versions[md5] = known
+        versions.move_to_end(md5)
+        _codes.move_to_end(filename)
+        while len(versions) > MAX_VERSIONS:
+            versions.popitem(last=False)
+        while len(_codes) > MAX_FILES:
             _codes.popitem(last=False)
-    return code
+    return known
 
 
 def _compile(data: bytes, filename: str) -> CodeType:

@@ -43,6 +43,7 @@ from pytest_hotplug.reloader.reload import HotLoader
 from pytest_hotplug.reloader.settings import Layout, Settings, layouts, make_settings
 from pytest_hotplug.reloader.store import DiskStore, MemoryStore
 from pytest_hotplug.reloader.watching import Batch, Watch, Watching, plugins_touched
+from pytest_hotplug.reloader.why import why
 
 __all__ = ["PluginManager"]
 
@@ -372,6 +373,17 @@ class PluginManager:
         `load_time` is when the serving generation was loaded (`time.time()`), None before that.
         """
         return info_of(self._slot(name), self._registry, self._hot_loader, self._leases)
+
+    def why(self, name: str) -> dict[str, Any]:
+        """Say why this version serves, and who keeps old generations in memory.
+
+        `verdict` is one of current, paused, rolled-back, refused, settling, held-by-git, breaker,
+        ignored-file, same-content, unreadable, dependency-refused, root-missing, watcher-down; `text`
+        says it in a sentence; `holders` are `{"generation", "held", "place", "chain"}`, `lines` the
+        same for people; `next_try` the seconds until a refused version is tried again. Walks the
+        heap when old generations are alive: a question for people, not for a probe. Raises UnknownPlugin.
+        """
+        return why(self._slot(name), self._registry, self._hot_loader, self._leases, self._watching, self._enabled)
 
     def health(self) -> dict[str, Any]:
         """Return `{"status": "ok" | "degraded" | "failed", "reasons": [...], ...}` over all plugins."""

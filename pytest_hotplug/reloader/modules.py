@@ -26,6 +26,7 @@ from typing import Any, Protocol
 
 from pytest_hotplug.reloader import transaction
 from pytest_hotplug.reloader.code import compile_source
+from pytest_hotplug.reloader.facades import Facade, stand_in
 from pytest_hotplug.reloader.fingerprint import Snapshot
 from pytest_hotplug.reloader.ledger import CANARY, Canary, Ledger
 from pytest_hotplug.reloader.names import is_test
@@ -53,6 +54,7 @@ class Neighbours(Protocol):
         ...
 
 
+_BY_NAME = ("importlib", "pkgutil")  # modules whose functions take a module by its name
 CodePath = Callable[[str, str, bytes], "str | None"]  # (plugin, relative file, data) -> another file name
 
 
@@ -318,7 +320,7 @@ class Namespace:
         if not self._prefix or not (name + ".").startswith(self._prefix.partition(".")[0] + "."):
             module = builtins.__import__(name, globals_, locals_, fromlist or (), 0)
             self.ledger.see(sys.modules.get(name))
-            return module
+            return stand_in(module, self) if name.startswith(_BY_NAME) else module
         return self._near(name, globals_, locals_, fromlist or ())
 
     def _near(
@@ -337,6 +339,13 @@ class Namespace:
         builtins.__import__(name, globals_, locals_, others, 0)
         return facade if fromlist else self.root()
 
+    def find(self, full_name: str) -> ModuleType | None:
+        """Return a plugin's module as this generation sees it; None when the name is no plugin's."""
+        if self.owns(full_name):
+            return self.load(full_name)
+        other = self._neighbours.namespace_of(full_name, self)
+        return other.load(full_name) if other is not None else None
+
     def root(self) -> ModuleType:
         """Return what `import a.b.c` binds: this generation's view of the outermost package."""
         if not self._prefix:
@@ -349,39 +358,6 @@ class Namespace:
             return self.load(name)
         other = self._neighbours.namespace_of(name, self)
         return other.load(name) if other is not None and other.public == name else None
-
-
-class Facade(ModuleType):
-    """A parent package as one generation sees it: plugins are its own, everything else is shared.
-
-    `import plugins.greeter.text` binds `plugins`; through the shared package `plugins.greeter`
-    would be the newest generation, whoever asks.
-    """
-
-    def __init__(self, name: str, namespace: Namespace) -> None:
-        super().__init__(name)
-        self.__dict__["_hotplug_namespace"] = namespace
-        real = sys.modules.get(name)
-        if real is not None:
-            attributes = ("__doc__", "__file__", "__loader__", "__package__", "__path__", "__spec__")
-            self.__dict__.update({k: real.__dict__[k] for k in attributes if k in real.__dict__})
-
-    def plugin_in(self, attribute: str) -> ModuleType | None:
-        """Return the plugin, or the next part of the prefix, that is called `attribute` in here."""
-        namespace: Namespace = self.__dict__["_hotplug_namespace"]
-        name = f"{self.__name__}.{attribute}"
-        if f"{namespace.public}.".startswith(f"{name}.") and name != namespace.public:
-            return Facade(name, namespace)
-        return namespace.neighbour(name)
-
-    def __getattr__(self, attribute: str) -> Any:
-        if attribute.startswith("__"):
-            raise AttributeError(attribute)
-        found = self.plugin_in(attribute)
-        return found if found is not None else getattr(sys.modules[self.__name__], attribute)
-
-    def __setattr__(self, attribute: str, value: Any) -> None:
-        setattr(sys.modules[self.__name__], attribute, value)
 
 
 def _package(globals_: Mapping[str, Any] | None) -> str:

@@ -45,6 +45,7 @@ class Slot:
     number: int = 0  # of the newest generation that served
     reloads: int = 0
     settling: bool = False
+    limits: tuple[str, ...] = ()  # what is said of the version that was looked at last; see `limits`
     ignore: Sequence[str] = ()  # `watch_ignore` of the manifest that was read last
     enabled: bool = True
     canaries: list[weakref.ref[Canary]] = field(default_factory=list)
@@ -53,8 +54,11 @@ class Slot:
 
     def alive(self) -> int:
         """Return how many generations' code is still in memory."""
-        self.canaries = [ref for ref in self.canaries if ref() is not None]
-        return len(self.canaries)
+        return len(self.living())
+
+    def living(self) -> list[weakref.ref[Canary]]:
+        """Return the canaries of generations whose code is still in memory."""
+        return [ref for ref in self.canaries if ref() is not None]
 
 
 class Registry:

@@ -92,7 +92,7 @@ def test_eight_threads_never_see_a_mixed_version_during_two_hundred_reloads(shop
 
 
 def test_a_call_in_flight_imports_lazily_from_its_own_version(shop: Workshop) -> None:
-    """C01 C04 R29: a call that waits across a reload goes on in old code, whatever form its imports have."""
+    """C01 C04 L17 N08 R29: a call that waits across a reload goes on in old code, whatever form its imports have."""
     forms = {
         "relative": "from . import late",
         "full": "import {package}.slow.late; late = {package}.slow.late",
@@ -100,14 +100,24 @@ def test_a_call_in_flight_imports_lazily_from_its_own_version(shop: Workshop) ->
         "from_package": "from {package}.slow import late",
         "flat": "import late",
         "dunder": "late = __import__('{package}.slow.late', fromlist=['x'])",
+        "import_module": "import importlib; late = importlib.import_module('{package}.slow.late')",
+        "import_module_relative": "from importlib import import_module; late = import_module('.late', __package__)",
+        "loaded_already": "import importlib; late = importlib.import_module('{package}.slow.known')",
+        "resources": "import importlib.resources as r, json; "
+        "late = type('late', (), json.loads(r.files(__package__).joinpath('data.json').read_text()))",
+        "resources_of_the_caller": "from importlib.resources import files; import json; "
+        "late = type('late', (), json.loads(files({package_argument}).joinpath('data.json').read_text()))",
+        "pkgutil": "import pkgutil, json; late = type('late', (), json.loads(pkgutil.get_data(__name__, 'data.json')))",
     }
 
     def version(number: int) -> dict[str, str]:
-        main = "import threading\nGO = threading.Event()\nIN = threading.Event()\n"
+        main = "import threading\nfrom . import known\nGO = threading.Event()\nIN = threading.Event()\n"
         for name, form in forms.items():
-            body = form.format(package=shop.package)
+            anchor = "" if sys.version_info >= (3, 12) else "__package__"
+            body = form.format(package=shop.package, package_argument=anchor)
             main += f"def {name}():\n    IN.set()\n    assert GO.wait({PATIENCE})\n    {body}\n    return late.N\n"
-        return {"main.py": main, "late.py": f"N = {number}\n"}
+        late = f"N = {number}\n"
+        return {"main.py": main, "late.py": late, "known.py": late, "data.json": f'{{"N": {number}}}'}
 
     shop.plugin("slow", version(1), {"entry_point": "main.relative"})
     manager = shop.manager()

@@ -1,0 +1,86 @@
+"""Find code whose behaviour in an old version Python decides, not we; and say where it stands.
+
+A call that began before a swap goes on in old code. Some forms reach the newest version from there
+however private imports are, because they go by name. They are found in the syntax tree at load,
+told once per version with file and line, and forbid nothing. docs/explanation/limits.md explains
+each. Executes nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from pytest_hotplug.reloader.fingerprint import Snapshot
+
+__all__ = ["limits_of"]
+
+_WORTH_PARSING = re.compile(
+    rb"sys\.modules|from sys import|get_type_hints|__file__|ProcessPoolExecutor|multiprocessing|pickle|shelve"
+)
+_MOST_KNOWN = 100
+_known: dict[str, tuple[tuple[int, str], ...]] = {}  # by MD5; the oldest goes first
+_SPAWNING = {"ProcessPoolExecutor": "a process pool", "Process": "a child process", "Pool": "a process pool"}
+_PICKLING = {"dump", "dumps", "Pickler"}
+
+
+def limits_of(snapshot: Snapshot) -> tuple[str, ...]:
+    """Return a line for each place in a version's sources that is subject to a known limit."""
+    lines: list[str] = []
+    for file in sorted(snapshot.md5):
+        data = snapshot.files[file]
+        if file.endswith(".py") and _WORTH_PARSING.search(data):
+            lines += [f"{file}:{line}: {said}" for line, said in _limits_in(data, snapshot.md5[file])]
+    return tuple(lines)
+
+
+def _limits_in(source: bytes, md5: str) -> tuple[tuple[int, str], ...]:
+    """Return what was found, from the cache where a source of this MD5 was looked at before."""
+    found = _known.get(md5)
+    if found is None:
+        _known[md5] = found = _parsed(source)
+        while len(_known) > _MOST_KNOWN:
+            _known.pop(next(iter(_known)), None)
+    return found
+
+
+def _parsed(source: bytes) -> tuple[tuple[int, str], ...]:
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError):
+        return ()  # compiling it says what is wrong
+    return tuple(sorted(set(_found(tree))))
+
+
+def _found(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    for function in ast.walk(tree):
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            for node in ast.walk(function):
+                if said := _said_of(node):
+                    yield getattr(node, "lineno", 0), said
+
+
+def _said_of(node: ast.AST) -> str:
+    if isinstance(node, ast.Attribute) and node.attr == "modules" and _name(node.value) == "sys":
+        return "sys.modules holds the newest version's modules, also for calls on an older one"
+    if isinstance(node, ast.Name) and node.id == "__file__":
+        return "a file that a call opens is read as it is on disk then; importlib.resources serves the version's own"
+    if not isinstance(node, ast.Call):
+        return ""
+    called = _name(node.func)
+    last = called.rpartition(".")[2]
+    if last == "get_type_hints":
+        return "get_type_hints of a class looks its names up in the newest version"
+    if last in _SPAWNING and called != last.lower():
+        return f"{_SPAWNING[last]} imports the plugin anew, from what is on disk then"
+    if last in _PICKLING and called.partition(".")[0] in ("pickle", "cPickle", "dill", "cloudpickle"):
+        return "pickling an instance of an older version's class fails once a newer one serves; pickle plain data"
+    return ""
+
+
+def _name(node: ast.AST) -> str:
+    """Return a dotted name, or an empty string for anything else."""
+    if isinstance(node, ast.Name):
+        return node.id
+    return f"{_name(node.value)}.{node.attr}" if isinstance(node, ast.Attribute) else ""

@@ -1,0 +1,17 @@
+"""How long the soaks last: bounded by default, longer by `--soak`."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the one option of this suite."""
+    text = "make the soaks (memory, hammer, stateful, faults) this many times as long (1)"
+    parser.addoption("--soak", type=float, default=1.0, metavar="TIMES", help=text)
+
+
+@pytest.fixture(scope="session")
+def soak(request: pytest.FixtureRequest) -> float:
+    """Give the factor by which soaks are longer than in an ordinary run."""
+    return float(request.config.getoption("--soak"))
