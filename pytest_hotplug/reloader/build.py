@@ -91,6 +91,10 @@ class Build:
         manifests = [*(g.manifest for g in old), *self._manifests.values()]
         return old if any(manifest.handover == "stop-first" for manifest in manifests) else []
 
+    def affects(self, plugin: str) -> bool:
+        """Tell whether a plugin is loaded because something changed, not because others need it."""
+        return plugin in self._affected
+
     def time_limit(self) -> float:
         """Return the seconds that the whole transaction may take: the longest of its plugins' own limits."""
         limits = [m.load_timeout for m in self._manifests.values() if m.load_timeout is not None]

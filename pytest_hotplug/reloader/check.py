@@ -84,7 +84,18 @@ class Checker:
         refusal = slot.refusal
         if refusal is None or not refusal.holds(digest):
             return False
+        if refusal.through_dependency and not self._is_to_blame(refusal.fault.plugin):
+            return False
         return refusal.fault.slug != "calls-in-flight" or self._leases.calls_of(slot.name) > 0
+
+    def _is_to_blame(self, plugin: str) -> bool:
+        """Tell whether a plugin that another one needs is still as it was when it was refused."""
+        slot = self._registry.slots.get(plugin)
+        if slot is None:
+            return False
+        seen = self.look_again(slot)
+        refusal = slot.refusal  # looking again may have cleared it
+        return refusal is not None and refusal.digest == (seen.digest if seen is not None else "")
 
     def _saw(self, slot: Slot, found: Snapshot) -> Seen:
         slot.seen = seen = Seen(found.look, found.digest, found.look.racy)

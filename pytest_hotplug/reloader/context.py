@@ -226,7 +226,7 @@ class Context:
     def _undo_one(self, undo: Callable[[], Any]) -> str:
         try:
             self.run(undo())
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # whatever it raises, the others must run
             LOG.exception("hotplug.undo_failed", extra={"plugin": self.name, "generation": self.generation})
             return f"an undo failed: {type(error).__name__}: {error}"
         return ""

@@ -61,10 +61,10 @@ def find_misnamed(layouts: Iterable[Layout], exclude: Sequence[str] = ()) -> lis
 def _names(layout: Layout, exclude: Sequence[str]) -> list[str]:
     try:
         with os.scandir(layout.path) as entries:
-            directories = [entry.name for entry in entries if entry.is_dir()]
+            directories = [entry.name for entry in entries if os.path.isdir(entry.path)]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    except PermissionError as error:
+    except OSError as error:
         raise UsageError(f"plugin dir {layout.path} can't be read: {error.strerror}", "unreadable") from None
     return sorted(
         name
@@ -76,8 +76,21 @@ def _names(layout: Layout, exclude: Sequence[str]) -> list[str]:
 
 
 def is_plugin_dir(path: Path, layout: Layout) -> bool:
-    """Tell whether a directory holds a manifest, or at least the entry module."""
-    return any((path / file).is_file() for file in signs_of_a_plugin(layout))
+    """Tell whether a directory holds a manifest, or at least the entry module, of whatever kind these are.
+
+    One that can't be read counts: loading it says so.
+    """
+    return any(_may_be_there(path / file) for file in signs_of_a_plugin(layout))
+
+
+def _may_be_there(path: Path) -> bool:
+    try:
+        os.stat(path)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def signs_of_a_plugin(layout: Layout) -> tuple[str, ...]:

@@ -104,5 +104,7 @@ class Events:
     def _tell(subscriber: Callable[[Event], None], event: Event) -> None:
         try:
             subscriber(event)
-        except Exception:
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # an exit of a callback's own, too, must not end a reload that succeeded
             LOG.exception("hotplug.callback_failed", extra={"plugin": event.plugin, "kind": event.kind})

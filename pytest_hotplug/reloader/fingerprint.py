@@ -172,15 +172,25 @@ def snapshot(path: Path, *, plugin: str, ignore: Sequence[str] = ()) -> Snapshot
     look = _looked(path, plugin, ignore)
     others: dict[str, Signature] = {}
     everything: dict[str, Signature] = {}
-    _walk(look.root, "", everything, others, look.root, 0, {})
+    try:
+        _walk(look.root, "", everything, others, look.root, 0, {})
+    except OSError as error:
+        raise Unsettled(f"{plugin}: the directory changed while it was read ({error.strerror})") from None
     others.update({name: s for name, s in everything.items() if name not in look.files})
     _check_size(plugin, path, look, others)
     files = {name: _bytes(look, name, plugin, path, signature) for name, signature in look.files.items()}
     md5 = {name: md5_of(data) for name, data in files.items()}
     files.update(_data(look, others, plugin, path))
-    if not look_at(path, ignore).same_as(look):
+    if not _same_again(path, ignore, look):
         raise Unsettled(f"{plugin}: files changed while they were read")
     return Snapshot(look, files, md5, digest_of(files, md5))
+
+
+def _same_again(path: Path, ignore: Sequence[str], look: Look) -> bool:
+    try:
+        return look_at(path, ignore).same_as(look)
+    except OSError:
+        return False  # the next attempt begins with it, and says what is wrong if it stays so
 
 
 def _looked(path: Path, plugin: str, ignore: Sequence[str]) -> Look:

@@ -154,7 +154,7 @@ class Loader:
         if started and hook is not None and self.calls_hooks:
             try:
                 self._run(generation, hook)
-            except (Exception, SystemExit) as error:
+            except BaseException as error:  # whatever it raises, the rest must be undone
                 LOG.exception("hotplug.on_unload_failed", extra={"plugin": generation.name})
                 problems.append(f"on_unload failed: {type(error).__name__}: {error}")
         problems += context.undo()
@@ -231,7 +231,7 @@ class Loader:
         here = Path(file) if file else where
         if function is None:
             message = f"{what} {entry}: there is no function {entry.attribute!r}" + did_you_mean(
-                entry.attribute, [n for n in vars(module) if not n.startswith("_")]
+                entry.attribute, [n for n in dir(module) if not n.startswith("_")]
             )
             raise PluginFault(Fault(found.name, "no-entry", message, here))
         if not callable(function):

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from pytest_hotplug.reloader import finder
+from pytest_hotplug.reloader import finder, transaction
 from pytest_hotplug.reloader.calls import Calls
 from pytest_hotplug.reloader.context import Host, LoopThread
 from pytest_hotplug.reloader.discovery import find_plugins
@@ -36,7 +36,7 @@ from pytest_hotplug.reloader.leases import Leases
 from pytest_hotplug.reloader.loader import Loader
 from pytest_hotplug.reloader.modules import Namespace
 from pytest_hotplug.reloader.names import is_plugin_name
-from pytest_hotplug.reloader.outcomes import Outcome, Reloaded, Unloaded
+from pytest_hotplug.reloader.outcomes import Outcome, Reloaded, Unchanged, Unloaded
 from pytest_hotplug.reloader.recording import Recorder
 from pytest_hotplug.reloader.registry import Registry, Slot
 from pytest_hotplug.reloader.reload import HotLoader
@@ -49,6 +49,7 @@ __all__ = ["PluginManager"]
 
 Keeps = Literal["in-memory", "on-disk", "read-only"]
 LOG = logging.getLogger("hotplug")
+_MOST_TRIES = 10  # of a first load while other threads keep unloading the plugin
 _managers: weakref.WeakSet[PluginManager] = weakref.WeakSet()
 
 
@@ -176,9 +177,15 @@ class PluginManager:
 
     def _first_load(self, slot: Slot) -> Generation:
         outcome = self._hot_loader.reload(slot.name)
-        serving = self._registry.serving.get(slot.name)
-        if serving is not None:
-            return serving
+        for _ in range(_MOST_TRIES):
+            serving = self._registry.serving.get(slot.name)
+            if serving is not None:
+                return serving
+            if not isinstance(outcome, (Reloaded, Unchanged)):
+                break
+            outcome = self._hot_loader.reload(slot.name)  # another thread unloaded it since
+        if self._closed:
+            raise UsageError("this manager is closed", "closed")
         if isinstance(outcome, Unloaded):
             raise PluginDisabled(slot.name)
         raise PluginLoadError(outcome.error or _not_loaded(slot, outcome))
@@ -263,7 +270,8 @@ class PluginManager:
         if not self._enabled:
             return False
         quiet = self._hot_loader.checker.quiet
-        return not all(slots[n].paused is not None or quiet(slots[n]) for n in registry.with_dependencies(name))
+        known = [slots.get(n) for n in registry.with_dependencies(name)]  # close() takes them away at any moment
+        return not all(slot is not None and (slot.paused is not None or quiet(slot)) for slot in known)
 
     def _act_on_change(self, slot: Slot) -> None:
         if slot.name not in self._registry.serving:
@@ -279,8 +287,8 @@ class PluginManager:
 
     def _anything_changed(self, slot: Slot) -> bool:
         slots = self._registry.slots
-        names = self._registry.with_dependencies(slot.name)
-        return any(self._hot_loader.checker.changed(slots[n]) for n in names if slots[n].paused is None)
+        known = [slots.get(name) for name in self._registry.with_dependencies(slot.name)]
+        return any(s is not None and s.paused is None and self._hot_loader.checker.changed(s) for s in known)
 
     def namespace_for_import(self, plugin: str) -> Namespace:
         """Serve an import of a plugin's public name: the current generation, loaded if need be."""
@@ -437,6 +445,8 @@ class PluginManager:
         """Unload everything, give public names back, end every thread; the manager is of no use afterwards."""
         if self._closed:
             return
+        if transaction.current() is not None:
+            raise UsageError("close() was called by code that is being loaded; close after the load", "inside-load")
         self.stop_watching()
         self._background.stop()
         self._hot_loader.close()

@@ -30,18 +30,21 @@ class Refusal:
     attempts: int
     next_try: float  # time.monotonic(); infinite for a fault of its own bytes
     installed: tuple[str | None, ...] = ()  # the versions of `fault.all_needs` at the time
+    through_dependency: bool = False  # a plugin that this one needs is to blame
 
     def holds(self, digest: str) -> bool:
         """Tell whether these bytes are still refused now, without another try."""
         return self.digest == digest and time.monotonic() < self.next_try and self.installed == _installed(self.fault)
 
 
-def refuse(fault: Fault, digest: str, look: Look | None, before: Refusal | None) -> Refusal:
+def refuse(
+    fault: Fault, digest: str, look: Look | None, before: Refusal | None, *, through_dependency: bool = False
+) -> Refusal:
     """Record a refusal; the same bytes refused again wait twice as long."""
     again = before is not None and before.digest == digest
     attempts = before.attempts + 1 if before is not None and again else 1
     delay = float("inf") if fault.own_bytes else min(FIRST_DELAY * 2 ** (attempts - 1), LONGEST_DELAY)
-    return Refusal(digest, look, fault, attempts, time.monotonic() + delay, _installed(fault))
+    return Refusal(digest, look, fault, attempts, time.monotonic() + delay, _installed(fault), through_dependency)
 
 
 def _installed(fault: Fault) -> tuple[str | None, ...]:

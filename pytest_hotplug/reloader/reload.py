@@ -348,7 +348,8 @@ class HotLoader:
                 serving = self.registry.serving.get(name)
                 if serving is None or serving.digest != found.digest:
                     on_disk = own.pin.disk if found.home is not None and own.pin is not None else found.digest
-                    own.refusal = refuse(fault, on_disk, found.look, own.refusal)
+                    through = fault.plugin != name and not build.affects(fault.plugin)
+                    own.refusal = refuse(fault, on_disk, found.look, own.refusal, through_dependency=through)
         serving = self.registry.serving.get(slot.name)
         text = fault.render(_headline(fault, slot, serving))
         LOG.error("hotplug.kept", extra={"plugin": slot.name, "slug": fault.slug, "text": text})
