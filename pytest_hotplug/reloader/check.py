@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from pytest_hotplug.reloader.commit import check_committed
 from pytest_hotplug.reloader.errors import PluginFault
 from pytest_hotplug.reloader.fingerprint import Snapshot, Unsettled, look_at, settle, snapshot, unchanged
 from pytest_hotplug.reloader.leases import Leases
 from pytest_hotplug.reloader.loader import manifest_of
-from pytest_hotplug.reloader.refusals import refuse
+from pytest_hotplug.reloader.refusals import Refusal, refuse
 from pytest_hotplug.reloader.registry import Registry, Seen, Slot
 from pytest_hotplug.reloader.settings import Settings
+from pytest_hotplug.reloader.trust import check_trust
 
 __all__ = ["Checker"]
 
@@ -60,12 +62,15 @@ class Checker:
             if seen is not None and not seen.racy and self._same(slot, seen):
                 self.is_served(slot, seen.digest)
                 return seen
-            found = snapshot(slot.found.path, plugin=slot.name, ignore=slot.ignore)
+            found = self._snapshot(slot)
             if self._ignores_otherwise(slot, found):
-                found = snapshot(slot.found.path, plugin=slot.name, ignore=slot.ignore)
+                found = self._snapshot(slot)
             return self._saw(slot, found)
         except (OSError, PluginFault, Unsettled):
             return None  # a reload will find out the same, and say it
+
+    def _snapshot(self, slot: Slot) -> Snapshot:
+        return snapshot(slot.found.path, plugin=slot.name, ignore=slot.ignore, digest=self._settings.digest)
 
     def is_settled_matter(self, slot: Slot, digest: str) -> bool:
         """Tell whether bytes of this digest serve, or are refused and not due for another try."""
@@ -84,6 +89,8 @@ class Checker:
         refusal = slot.refusal
         if refusal is None or not refusal.holds(digest):
             return False
+        if not refusal.fault.own_bytes and _touched_since(refusal, slot.seen):
+            return False  # a mode or an owner changed, which may be what it complained of
         if refusal.through_dependency and not self._is_to_blame(refusal.fault.plugin):
             return False
         return refusal.fault.slug != "calls-in-flight" or self._leases.calls_of(slot.name) > 0
@@ -126,7 +133,7 @@ class Checker:
     def read_enabled(self, slot: Slot) -> None:
         """Learn from disk whether a plugin that nobody loaded yet is enabled; a broken one counts as it did."""
         try:
-            slot.enabled = manifest_of(slot.found, snapshot(slot.found.path, plugin=slot.name)).enabled
+            slot.enabled = manifest_of(slot.found, self._snapshot(slot)).enabled
         except (PluginFault, Unsettled):
             return  # its load will say what is wrong
 
@@ -142,7 +149,18 @@ class Checker:
             slot.refusal = refuse(fault.fault, "", None, slot.refusal)
             raise
         self._saw(slot, found)
-        return self._pinned(slot, found.digest) or found
+        return self._pinned(slot, found.digest) or self._admitted(slot, found)
+
+    def _admitted(self, slot: Slot, found: Snapshot) -> Snapshot:
+        """Return a settled version if it may run here and is whole; raises PluginFault (remembered)."""
+        try:
+            check_trust(slot.found, found, self._settings)
+            if self._settings.commit:
+                check_committed(slot.found, found, manifest_of(slot.found, found))
+        except PluginFault as fault:
+            slot.refusal = refuse(fault.fault, found.digest, found.look, slot.refusal)
+            raise
+        return found
 
     def _pinned(self, slot: Slot, disk: str) -> Snapshot | None:
         """Return the version that a rollback pinned, as long as the files are still those it was rolled back from."""
@@ -158,8 +176,19 @@ class Checker:
 
     def _settle(self, slot: Slot, debounce: float) -> Snapshot:
         limit = self._settings.settle_max
-        return settle(slot.found.path, plugin=slot.name, ignore=slot.ignore, debounce=debounce, settle_max=limit)
+        return settle(
+            slot.found.path,
+            plugin=slot.name,
+            ignore=slot.ignore,
+            debounce=debounce,
+            settle_max=limit,
+            digest=self._settings.digest,
+        )
 
 
 def _pins(slot: Slot, disk: str) -> bool:
     return slot.pin is not None and slot.pin.disk == disk
+
+
+def _touched_since(refusal: Refusal, seen: Seen | None) -> bool:
+    return refusal.look is not None and seen is not None and not seen.look.same_as(refusal.look)

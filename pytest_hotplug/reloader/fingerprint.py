@@ -18,11 +18,25 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pytest_hotplug.reloader.errors import Fault, PluginFault
 from pytest_hotplug.reloader.names import is_noise, is_test
 
-__all__ = ["Look", "Snapshot", "Unsettled", "digest_of", "look_at", "settle", "snapshot", "unchanged"]
+__all__ = [
+    "Algorithm",
+    "Look",
+    "Snapshot",
+    "Unsettled",
+    "algorithm_in_use",
+    "algorithm_of",
+    "digest_of",
+    "hash_of",
+    "look_at",
+    "settle",
+    "snapshot",
+    "unchanged",
+]
 
 # Bound at import: a test that patches builtins.open or os.* must not blind the reloader.
 _open, _read, _fstat, _close, _scandir, _stat, _realpath = (
@@ -38,6 +52,9 @@ MAX_TREE_BYTES = 64 * 1024 * 1024
 # this old, its bytes are read again. File systems tick every 1-10 ms, FAT every 2 s.
 RACY_NS = 2_000_000_000
 
+Algorithm = Literal["md5", "blake2b"]
+_BLAKE2B_BYTES = 20  # 40 hex digits, so that a digest tells its algorithm
+
 Signature = tuple[int, int, int, int]  # mtime_ns, size, inode, ctime_ns: compared for inequality only
 
 
@@ -52,12 +69,14 @@ class Look:
     `places` are the directories (the configured path first) and the files by their path: as long
     as the signature of each is the same, nothing was added, removed, renamed or edited. Empty when
     that can't be relied on, because a directory was so young that a change in the same tick would hide.
+    `escapes` are links that lead out of the plugin.
     """
 
     root: str
     files: Mapping[str, Signature]
     at: int  # time.time_ns() before the look
     places: tuple[tuple[str, Signature], ...] = ()
+    escapes: tuple[str, ...] = ()
 
     def same_as(self, other: Look) -> bool:
         return self.files == other.files and self.root == other.root
@@ -97,10 +116,12 @@ def look_at(path: str | Path, ignore: Sequence[str] = ()) -> Look:
     directories = {os.fspath(path): _signature(_stat(path))}
     root = _realpath(path)
     files: dict[str, Signature] = {}
-    _walk(root, "", files, None, root, 0, directories)
+    escapes: list[str] = []
+    _walk(root, "", files, None, root, 0, directories, escapes)
     if ignore:
         files = {name: s for name, s in files.items() if not _ignored(name, ignore)}
-    return Look(root, files, at, _places(at, root, directories, files))
+        escapes = [name for name in escapes if not _ignored(name, ignore)]
+    return Look(root, files, at, _places(at, root, directories, files), tuple(sorted(escapes)))
 
 
 def unchanged(look: Look) -> bool:
@@ -137,6 +158,7 @@ def _walk(
     root: str,
     depth: int,
     directories: dict[str, Signature],
+    escapes: list[str],
 ) -> None:
     """Collect the signatures below `top`: of .py and .json files, and into `others` of all the rest."""
     directories[top] = _signature(_stat(top))  # before the listing: what comes in between must show
@@ -146,11 +168,13 @@ def _walk(
             if is_noise(name) or is_test(name):
                 continue
             if entry.is_symlink() and not _stays_inside(entry.path, root):
+                if not _leads_back(entry.path):
+                    escapes.append(prefix + name)
                 continue
             try:
                 if entry.is_dir():
                     if depth < MAX_DEPTH:
-                        _walk(entry.path, f"{prefix}{name}/", counted, others, root, depth + 1, directories)
+                        _walk(entry.path, f"{prefix}{name}/", counted, others, root, depth + 1, directories, escapes)
                     continue
                 into = counted if name.endswith((".py", ".json")) else others
                 if into is counted or (into is not None and entry.is_file()):
@@ -167,23 +191,36 @@ def _stays_inside(path: str, root: str) -> bool:
     return target.startswith(root + os.sep) and not path.startswith(target + os.sep)
 
 
-def snapshot(path: Path, *, plugin: str, ignore: Sequence[str] = ()) -> Snapshot:
+def _leads_back(path: str) -> bool:
+    """Tell whether a link leads to a directory that it lies in, or round in a circle: there is nothing to follow."""
+    try:
+        _stat(path)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # ELOOP
+    return path.startswith(_realpath(path) + os.sep)
+
+
+def snapshot(path: Path, *, plugin: str, ignore: Sequence[str] = (), digest: Algorithm = "md5") -> Snapshot:
     """Read every regular file of a plugin once; raises PluginFault, Unsettled when files move meanwhile."""
     look = _looked(path, plugin, ignore)
+    if look.escapes:
+        raise PluginFault(*(_escaping(plugin, path, name) for name in look.escapes))
     others: dict[str, Signature] = {}
     everything: dict[str, Signature] = {}
     try:
-        _walk(look.root, "", everything, others, look.root, 0, {})
+        _walk(look.root, "", everything, others, look.root, 0, {}, [])
     except OSError as error:
         raise Unsettled(f"{plugin}: the directory changed while it was read ({error.strerror})") from None
     others.update({name: s for name, s in everything.items() if name not in look.files})
     _check_size(plugin, path, look, others)
     files = {name: _bytes(look, name, plugin, path, signature) for name, signature in look.files.items()}
-    md5 = {name: md5_of(data) for name, data in files.items()}
+    md5 = {name: hash_of(data, digest) for name, data in files.items()}
     files.update(_data(look, others, plugin, path))
     if not _same_again(path, ignore, look):
         raise Unsettled(f"{plugin}: files changed while they were read")
-    return Snapshot(look, files, md5, digest_of(files, md5))
+    return Snapshot(look, files, md5, digest_of(files, md5, digest))
 
 
 def _same_again(path: Path, ignore: Sequence[str], look: Look) -> bool:
@@ -275,18 +312,48 @@ def _read_all(fd: int) -> bytes:
     return b"".join(parts)
 
 
-def md5_of(data: bytes) -> str:
-    """Return the hex MD5 of `data`: it detects change and is no signature."""
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+def hash_of(data: bytes, algorithm: Algorithm = "md5") -> str:
+    """Return the hex digest of `data`: it detects change and is no signature.
+
+    Where even an MD5 that is "not for security" is refused (FIPS mode), BLAKE2b takes its place.
+    """
+    if algorithm == "md5":
+        try:
+            return hashlib.md5(data, usedforsecurity=False).hexdigest()
+        except ValueError:
+            return hashlib.blake2b(data, digest_size=16).hexdigest()
+    return hashlib.blake2b(data, digest_size=_BLAKE2B_BYTES).hexdigest()
 
 
-def digest_of(files: Mapping[str, bytes], md5: Mapping[str, str]) -> str:
-    """Return one digest over relative names, lengths and MD5s of the counted files."""
+def algorithm_in_use(wanted: Algorithm) -> Algorithm:
+    """Return what really computes digests here."""
+    try:
+        hashlib.md5(b"", usedforsecurity=False)
+    except ValueError:
+        return "blake2b"
+    return wanted
+
+
+def algorithm_of(digest: str) -> Algorithm:
+    """Return the algorithm that a digest was made with."""
+    return "blake2b" if len(digest) == 2 * _BLAKE2B_BYTES else "md5"
+
+
+def digest_of(files: Mapping[str, bytes], md5: Mapping[str, str], algorithm: Algorithm = "md5") -> str:
+    """Return one digest over relative names, lengths and hashes of the counted files."""
     lines = (f"{name}\0{len(files[name])}\0{md5[name]}\n" for name in sorted(md5))
-    return md5_of("".join(lines).encode("utf-8", "surrogateescape"))
+    return hash_of("".join(lines).encode("utf-8", "surrogateescape"), algorithm)
 
 
-def settle(path: Path, *, plugin: str, ignore: Sequence[str] = (), debounce: float, settle_max: float) -> Snapshot:
+def settle(
+    path: Path,
+    *,
+    plugin: str,
+    ignore: Sequence[str] = (),
+    debounce: float,
+    settle_max: float,
+    digest: Algorithm = "md5",
+) -> Snapshot:
     """Return a snapshot that was the same twice, `debounce` seconds apart.
 
     With `debounce` 0 one consistent snapshot is enough. Raises Unsettled when the files still move
@@ -295,7 +362,7 @@ def settle(path: Path, *, plugin: str, ignore: Sequence[str] = (), debounce: flo
     deadline = time.monotonic() + settle_max
     before: Snapshot | PluginFault | None = None
     while True:
-        now = _try_snapshot(path, plugin, ignore)
+        now = _try_snapshot(path, plugin, ignore, digest)
         if _settled(before, now, debounce):
             if isinstance(now, PluginFault):
                 raise now
@@ -307,9 +374,9 @@ def settle(path: Path, *, plugin: str, ignore: Sequence[str] = (), debounce: flo
         time.sleep(min(debounce, max(0.0, deadline - time.monotonic())) or 0.001)
 
 
-def _try_snapshot(path: Path, plugin: str, ignore: Sequence[str]) -> Snapshot | PluginFault | None:
+def _try_snapshot(path: Path, plugin: str, ignore: Sequence[str], digest: Algorithm) -> Snapshot | PluginFault | None:
     try:
-        return snapshot(path, plugin=plugin, ignore=ignore)
+        return snapshot(path, plugin=plugin, ignore=ignore, digest=digest)
     except Unsettled:
         return None
     except PluginFault as fault:
@@ -331,6 +398,12 @@ def _missing(plugin: str, path: Path) -> Fault:
         plugin, "plugin-missing", f"the directory {path} is gone", path,
         remedy="Put the directory back, or unload the plugin.", own_bytes=False,
     )  # fmt: skip
+
+
+def _escaping(plugin: str, path: Path, name: str) -> Fault:
+    message = f"{name} is a link that leads out of the plugin"
+    remedy = "Put the file itself there, or name it in watch_ignore; links inside the plugin are fine."
+    return Fault(plugin, "escaping-link", message, path / name, remedy=remedy, own_bytes=False)
 
 
 def _unreadable(plugin: str, path: Path, error: OSError) -> Fault:

@@ -6,6 +6,7 @@ import os
 import sys
 from typing import Any
 
+from pytest_hotplug.reloader.fingerprint import algorithm_in_use
 from pytest_hotplug.reloader.leases import Leases
 from pytest_hotplug.reloader.registry import Registry, Slot
 from pytest_hotplug.reloader.reload import HotLoader
@@ -75,7 +76,7 @@ def health_of(
         "hot_reload_enabled": enabled,
         "watching": None if watching is None else {"backend": watching.backend, "reason": watching.reason},
         "calls_in_flight": leases.calls(),
-        "digest": "md5 (detects change; it is no signature)",
+        "digest": f"{algorithm_in_use(hot.settings.digest)} (detects change; it is no signature)",
         "privileged": hasattr(os, "geteuid") and os.geteuid() == 0,
         "pid": os.getpid(),
         "python": sys.version.split()[0],

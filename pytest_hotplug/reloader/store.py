@@ -24,7 +24,7 @@ import msgspec
 
 from pytest_hotplug.reloader.errors import Fault, PluginFault
 from pytest_hotplug.reloader.file_lock import file_lock
-from pytest_hotplug.reloader.fingerprint import Look, Snapshot, digest_of, md5_of
+from pytest_hotplug.reloader.fingerprint import Look, Snapshot, algorithm_of, digest_of, hash_of
 from pytest_hotplug.reloader.kept import Kept, Notes, Pin, Record
 from pytest_hotplug.reloader.names import is_plugin_name
 
@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 def _kept(snapshot: Snapshot, version: str, directory: str = "") -> Kept:
-    files = {name: snapshot.md5.get(name) or md5_of(data) for name, data in snapshot.files.items()}
+    files = {name: snapshot.md5.get(name) or hash_of(data) for name, data in snapshot.files.items()}
     return Kept(snapshot.digest, version, time.time(), files, sorted(snapshot.md5), directory)
 
 
@@ -192,11 +192,11 @@ class DiskStore:
                 data = (home / name).read_bytes() if ".." not in name.split("/") else b""
             except OSError as error:
                 raise PluginFault(_damaged(plugin, home / name, error.strerror or str(error))) from None
-            if md5_of(data) != md5:
+            if hash_of(data, algorithm_of(md5)) != md5:
                 raise PluginFault(_damaged(plugin, home / name, "its content is not what was kept"))
             files[name] = data
         md5s = {name: kept.files[name] for name in kept.counted if name in files}
-        if digest_of(files, md5s) != kept.digest:
+        if digest_of(files, md5s, algorithm_of(kept.digest)) != kept.digest:
             raise PluginFault(_damaged(plugin, home, "the notes do not fit the copy"))
         return Snapshot(Look(str(home), {}, time.time_ns()), files, md5s, kept.digest, home)
 

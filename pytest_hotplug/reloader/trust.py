@@ -1,0 +1,139 @@
+"""May this version be trusted to run here? Who can write its files, where it lies, what a lock file says.
+
+Whoever can write a plugin directory runs code as the worker, so a version is looked at before it is
+loaded: in strict mode owners and modes (as sshd and sudo do), always that the directory lies where
+plugins belong. Reads metadata, changes nothing, executes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from pytest_hotplug.reloader.discovery import Found
+from pytest_hotplug.reloader.errors import Fault, PluginFault, near
+from pytest_hotplug.reloader.fingerprint import Snapshot
+from pytest_hotplug.reloader.settings import Settings
+
+__all__ = ["check_trust", "is_strict"]
+
+LOG = logging.getLogger("hotplug")
+LOCK_FILE = "plugins.lock"  # beside the plugins, in the format of `sha256sum */*`
+_LOOSE = stat.S_IWGRP | stat.S_IWOTH
+_ACL = "system.posix_acl_access"
+
+
+def check_trust(found: Found, snapshot: Snapshot, settings: Settings) -> None:
+    """Raise PluginFault for a version that must not run: misplaced, not locked, or writable by others."""
+    faults = [*_misplaced(found, Path(snapshot.look.root), settings), *_not_locked(found, snapshot)]
+    if os.name == "posix" and is_strict(found, settings):
+        faults += _writable_by_others(found, snapshot, settings)
+    if faults:
+        raise PluginFault(*faults)
+
+
+def is_strict(found: Found, settings: Settings) -> bool:
+    """Tell whether owners and modes count: as set, else for root, and where the files are another user's."""
+    if settings.strict_permissions != "auto":
+        return settings.strict_permissions == "on"
+    return os.name == "posix" and (os.geteuid() == 0 or os.stat(found.path).st_uid != os.geteuid())
+
+
+def _misplaced(found: Found, root: Path, settings: Settings) -> Iterator[Fault]:
+    """Blame a plugin directory that is a link to somewhere else than beside the plugin dir."""
+    home = found.layout.path.resolve()
+    allowed = (home.parent, *(Path(place).expanduser().resolve() for place in settings.allow_symlink_roots))
+    if not any(root.is_relative_to(place) for place in allowed):
+        message = f"the directory is a link to {root}, which lies outside of {home.parent}"
+        remedy = "Move the release beside the plugin dir, or name its place in allow_symlink_roots."
+        yield Fault(found.name, "escaping-link", message, found.path, remedy=remedy, own_bytes=False)
+
+
+def _not_locked(found: Found, snapshot: Snapshot) -> Iterator[Fault]:
+    """Blame files that differ from the lock file, if there is one."""
+    lock = found.layout.path / LOCK_FILE
+    try:
+        lines = lock.read_text("utf-8").splitlines()
+    except FileNotFoundError:
+        return
+    except (OSError, UnicodeDecodeError) as error:
+        yield Fault(found.name, "not-locked", f"{LOCK_FILE} can't be read: {error}", lock, own_bytes=False)
+        return
+    wanted = {parts[1].lstrip("*"): parts[0] for line in lines if len(parts := line.split(maxsplit=1)) == 2}
+    remedy = f"Review the change, then write {LOCK_FILE} anew: sha256sum */* > {LOCK_FILE}"
+    for name in sorted(snapshot.files):
+        if wanted.get(f"{found.name}/{name}") != hashlib.sha256(snapshot.files[name]).hexdigest():
+            said = "differs from" if f"{found.name}/{name}" in wanted else "is not in"
+            message = f"{name} {said} {LOCK_FILE}"
+            yield Fault(found.name, "not-locked", message, found.path / name, remedy=remedy, own_bytes=False)
+
+
+def _writable_by_others(found: Found, snapshot: Snapshot, settings: Settings) -> Iterator[Fault]:
+    """Blame files and directories that somebody else than the worker's user and root may write."""
+    root = Path(snapshot.look.root)
+    inside = {root / parent for name in snapshot.files for parent in Path(name).parents}
+    for path in sorted({*inside, *(root / name for name in snapshot.files)}):
+        yield from _loose(found, path, settings)
+    for parent in root.parents:
+        mode = os.stat(parent).st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            remedy = f"Run: chmod o-w {near(parent)}"
+            message = f"its parent {parent} is writable by everybody (mode {stat.S_IMODE(mode):04o})"
+            yield Fault(found.name, "untrusted", message, parent, remedy=remedy, own_bytes=False)
+
+
+def _loose(found: Found, path: Path, settings: Settings) -> Iterator[Fault]:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return  # it is gone since; the next look tells
+    mode = stat.S_IMODE(status.st_mode)
+    trusted_group = bool(settings.trust_group) and _group_of(status.st_gid) == settings.trust_group
+    loose = mode & (stat.S_IWOTH if trusted_group else _LOOSE)
+    if loose:
+        who = "everybody" if loose & stat.S_IWOTH else "group"
+        how = f"chmod {'go' if who == 'everybody' else 'g'}-w {near(path)}"
+        remedy = f"Run {how}" + ("" if who == "everybody" else f", or set trust_group = {_group_of(status.st_gid)!r}.")
+        message = f"{path.name} is writable by {who} (mode {mode:04o})"
+        yield Fault(found.name, "untrusted", message, path, remedy=remedy, own_bytes=False)
+    if status.st_uid not in (0, os.geteuid()) and _user_of(status.st_uid) not in settings.trusted_owners:
+        owner = _user_of(status.st_uid)
+        remedy = f"Run chown, or set trusted_owners = [{owner!r}]."
+        message = f"{path.name} belongs to {owner}, who is neither root nor this process's user"
+        yield Fault(found.name, "untrusted", message, path, remedy=remedy, own_bytes=False)
+    if _has_acl(path):
+        text = f"{near(path)} has an access control list, which may let others write; it is not looked at"
+        LOG.warning("hotplug.access_list", extra={"plugin": found.name, "text": text})
+
+
+def _has_acl(path: Path) -> bool:
+    """Tell whether a file has a POSIX access control list: best effort, for modes alone don't tell of it."""
+    if sys.platform != "linux":
+        return False
+    try:
+        return _ACL in os.listxattr(path)
+    except OSError:
+        return False  # this file system has none
+
+
+def _user_of(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _group_of(gid: int) -> str:
+    import grp
+
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
