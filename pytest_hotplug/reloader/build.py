@@ -84,6 +84,7 @@ class Build:
         self._manifests: dict[str, Manifest] = {}
         self._affected = dependents_of(fresh, parts.registry.uses())
         self._load: transaction.Transaction | None = None
+        self._began = 0
 
     def stop_first(self) -> list[Generation]:
         """Return the serving generations that must end before the new ones begin, dependencies first."""
@@ -149,6 +150,7 @@ class Build:
     def run(self, load: transaction.Transaction) -> None:
         """Load, start, hand over and swap; on any error nothing of it remains."""
         self._load = load
+        self._began = time.time_ns()
         self._leave_out_outdated()
         self._affected = dependents_of(self.fresh, self._registry.uses())
         try:
@@ -272,6 +274,7 @@ class Build:
 
     def _serves(self, slot: Slot, generation: Generation) -> None:
         slot.number = generation.number
+        slot.load_window = (self._began, time.time_ns())
         slot.reloads += generation.number > 1
         if slot.name in self._pins:
             slot.pin = self._pins[slot.name]

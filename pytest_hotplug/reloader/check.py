@@ -6,12 +6,15 @@ where files are waited for until they rest. Executes nothing and decides nothing
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from pytest_hotplug.reloader.commit import check_committed
 from pytest_hotplug.reloader.errors import PluginFault
 from pytest_hotplug.reloader.fingerprint import Snapshot, Unsettled, look_at, settle, snapshot, unchanged
+from pytest_hotplug.reloader.git_lock import GitLock
 from pytest_hotplug.reloader.leases import Leases
 from pytest_hotplug.reloader.loader import manifest_of
 from pytest_hotplug.reloader.refusals import Refusal, refuse
@@ -32,6 +35,7 @@ class Checker:
         self._registry = registry
         self._leases = leases
         self._kept = kept
+        self._git: dict[Path, GitLock] = {}  # by plugin dir
 
     def quiet(self, slot: Slot) -> bool:
         """Tell cheaply whether nothing needs doing: the files are as they were when their bytes were last read.
@@ -174,8 +178,22 @@ class Checker:
             return serving.snapshot
         return self._kept(slot)
 
+    def _wait_for_git(self, slot: Slot, limit: float) -> None:
+        """Wait while git writes the tree; raises Unsettled when it still does after `limit` seconds."""
+        place = slot.found.layout.beside or slot.found.layout.path
+        if place not in self._git:
+            self._git[place] = GitLock(place)
+        deadline = time.monotonic() + limit
+        while self._git[place].is_held():
+            slot.held_by_git = True
+            if time.monotonic() >= deadline:
+                raise Unsettled(f"{slot.name}: git is at work in its tree (index.lock is there)")
+            time.sleep(0.01)
+        slot.held_by_git = False
+
     def _settle(self, slot: Slot, debounce: float) -> Snapshot:
         limit = self._settings.settle_max
+        self._wait_for_git(slot, limit)
         return settle(
             slot.found.path,
             plugin=slot.name,

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import msgspec
 
 from pytest_hotplug.reloader import finder, transaction
+from pytest_hotplug.reloader.breaker import Breaker
 from pytest_hotplug.reloader.calls import Calls
 from pytest_hotplug.reloader.context import Host, LoopThread
 from pytest_hotplug.reloader.discovery import find_plugins
@@ -116,6 +117,7 @@ class PluginManager:
         self._enabled = self._recorder.enabled()
         self._closed = False
         self._watching: Watching | None = None
+        self._breaker = Breaker()
         self._background = _Background(self._hot_loader)
         self._lock = threading.Lock()  # guards _watching
         _managers.add(self)
@@ -391,7 +393,8 @@ class PluginManager:
         same for people; `next_try` the seconds until a refused version is tried again. Walks the
         heap when old generations are alive: a question for people, not for a probe. Raises UnknownPlugin.
         """
-        return why(self._slot(name), self._registry, self._hot_loader, self._leases, self._watching, self._enabled)
+        slot = self._slot(name)
+        return why(slot, self._registry, self._hot_loader, self._leases, self._watching, self._breaker, self._enabled)
 
     def health(self) -> dict[str, Any]:
         """Return `{"status": "ok" | "degraded" | "failed", "reasons": [...], ...}` over all plugins."""
@@ -434,8 +437,11 @@ class PluginManager:
         wanted = {n: s.found.path for n, s in slots if n in self._registry.serving or s.refusal is not None}
         for name in plugins_touched(batch, wanted):
             slot = self._slot(name)
-            if self._enabled and slot.paused is None:
+            if self._enabled and slot.paused is None and not self._breaker.is_open(name):
+                window = slot.load_window
                 outcome = self._hot_loader.reload(name)
+                if isinstance(outcome, Reloaded) and (fault := self._breaker.trips(slot, window)):
+                    self._hot_loader.tell(slot, fault)
                 if tell is not None:
                     tell(outcome)
 

@@ -45,6 +45,8 @@ class Slot:
     number: int = 0  # of the newest generation that served
     reloads: int = 0
     settling: bool = False
+    held_by_git: bool = False  # the last look found git at work in the tree
+    load_window: tuple[int, int] | None = None  # time.time_ns() of the last load that served: its begin and its end
     limits: tuple[str, ...] = ()  # what is said of the version that was looked at last; see `limits`
     ignore: Sequence[str] = ()  # `watch_ignore` of the manifest that was read last
     enabled: bool = True

@@ -359,6 +359,15 @@ class HotLoader:
         self.events.post(Event("error", slot.name, number, message=text, error=fault))
         return self._kept(slot, _reason(slot, fault), error=fault)
 
+    def tell(self, slot: Slot, fault: Fault) -> None:
+        """Say something about a plugin as an error event, outside of any reload."""
+        serving = self.registry.serving.get(slot.name)
+        text = fault.render(f"{slot.name}: something is wrong.")
+        LOG.error("hotplug.error", extra={"plugin": slot.name, "slug": fault.slug, "text": text})
+        number = serving.number if serving is not None else None
+        self.events.post(Event("error", slot.name, number, message=text, error=fault))
+        self.events.deliver()
+
     def _kept(self, slot: Slot, reason: str, message: str = "", error: Fault | None = None) -> Outcome:
         serving = self.registry.serving.get(slot.name)
         if message:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
+from pytest_hotplug.reloader.breaker import Breaker
 from pytest_hotplug.reloader.holders import chains, holders_of
 from pytest_hotplug.reloader.info import state_of
 from pytest_hotplug.reloader.leases import Leases
@@ -25,11 +26,17 @@ _FROM_OUTSIDE = ("unreadable", "plugin-missing")
 
 
 def why(
-    slot: Slot, registry: Registry, hot: HotLoader, leases: Leases, watching: Watching | None, enabled: bool
+    slot: Slot,
+    registry: Registry,
+    hot: HotLoader,
+    leases: Leases,
+    watching: Watching | None,
+    breaker: Breaker,
+    enabled: bool,
 ) -> dict[str, Any]:
     """Return the verdict on one plugin, what it rests on, and who holds old generations; see PluginManager.why."""
     serving = registry.serving.get(slot.name)
-    verdict, text = _verdict(slot, registry, hot, watching, enabled)
+    verdict, text = _verdict(slot, registry, hot, watching, breaker, enabled)
     current = serving.number if serving is not None else None
     holders = holders_of(slot.canaries, current)
     refusal = slot.refusal
@@ -56,7 +63,7 @@ def _next_try(at: float) -> float | None:
 
 
 def _verdict(
-    slot: Slot, registry: Registry, hot: HotLoader, watching: Watching | None, enabled: bool
+    slot: Slot, registry: Registry, hot: HotLoader, watching: Watching | None, breaker: Breaker, enabled: bool
 ) -> tuple[Verdict, str]:
     changed = slot.name in registry.serving and hot.check_plugin_updates(slot.name)  # may clear a refusal
     refusal = slot.refusal
@@ -65,6 +72,8 @@ def _verdict(
     if slot.paused is not None or not enabled:
         why = slot.paused if slot.paused is not None else "hot reload is disabled"
         return "paused", f"nothing is checked ({why or 'no reason was given'})"
+    if slot.held_by_git:
+        return "held-by-git", "git is at work in its tree (index.lock is there); it is looked at when that is over"
     if slot.settling:
         return "settling", "its files are waited for until they rest"
     if refusal is not None:
@@ -72,6 +81,8 @@ def _verdict(
         return ("dependency-refused" if refusal.fault.plugin != slot.name else verdict), str(refusal.fault)
     if slot.pin is not None and slot.name in registry.serving:
         return "rolled-back", f"version {slot.pin.digest[:12]} was asked for; it serves until the files change"
+    if breaker.is_open(slot.name):
+        return "breaker", "it keeps changing itself by being loaded; the watcher leaves it alone for a while"
     if watching is not None and not watching.alive:
         return "watcher-down", "the watcher has ended; plugins are still checked before each execution"
     return _unchanged(slot, registry, changed)

@@ -1,0 +1,65 @@
+"""Stop a plugin that keeps reloading itself.
+
+A plugin that writes into its own counted files while it loads changes itself by being loaded: the
+watcher sees it, reloads it, and so on for ever. After too many such reloads in a short time those
+that the watcher starts are left out for a while, and that is said once. Explicit reloads and the
+check before a call are never held back. Decides nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+from pytest_hotplug.reloader.errors import Fault
+from pytest_hotplug.reloader.registry import Slot
+
+__all__ = ["Breaker"]
+
+MOST = 5
+WITHIN = 10.0  # seconds
+PAUSE = 30.0  # seconds without reloads that the watcher starts
+
+
+class Breaker:
+    """Counts, for one manager, the watcher's reloads whose change a plugin made itself."""
+
+    def __init__(self) -> None:
+        self._times: dict[str, deque[float]] = {}
+        self._open_until: dict[str, float] = {}
+
+    def is_open(self, plugin: str) -> bool:
+        """Tell whether the watcher's reloads of a plugin are left out right now."""
+        return time.monotonic() < self._open_until.get(plugin, 0.0)
+
+    def trips(self, slot: Slot, window: tuple[int, int] | None) -> Fault | None:
+        """Count a reload that the watcher started; return what to say when it was one too many.
+
+        `window` is the `load_window` that the slot had before: a change from then is the plugin's own.
+        """
+        file = _self_made(slot, window)
+        times = self._times.setdefault(slot.name, deque(maxlen=MOST + 1))
+        if not file:
+            times.clear()
+            return None
+        now = time.monotonic()
+        times.append(now)
+        if len(times) <= MOST or now - times[0] > WITHIN:
+            return None
+        self._open_until[slot.name] = now + PAUSE
+        times.clear()
+        message = f"it changes {file} each time it is loaded, and was reloaded {MOST + 1} times in {WITHIN:g} s for it"
+        remedy = (
+            f"Write elsewhere, or name the file in watch_ignore. The watcher leaves it alone for {PAUSE:g} s; "
+            "calls still check."
+        )
+        return Fault(slot.name, "breaker", message, slot.found.path / file, remedy=remedy, own_bytes=False)
+
+
+def _self_made(slot: Slot, window: tuple[int, int] | None) -> str:
+    """Return a counted file that was last written while the plugin was being loaded, or an empty string."""
+    if slot.seen is None or window is None:
+        return ""
+    began, ended = window
+    changed = (name for name, signature in slot.seen.look.files.items() if began <= signature[0] <= ended)
+    return next(changed, "")
