@@ -18,14 +18,16 @@ from pathlib import Path
 __all__ = ["file_lock"]
 
 _STEP = 0.005  # seconds between two attempts
-_threads = threading.Lock()  # guards every file lock: the system's locks know processes, not threads
+_guard = threading.Lock()  # guards _threads
+_threads: dict[str, threading.Lock] = {}  # by path: the system's locks know processes, not threads
 
 
 @contextmanager
 def file_lock(path: Path, timeout: float) -> Iterator[None]:
     """Hold the lock file `path`; raises TimeoutError after `timeout` seconds, OSError when it can't be opened."""
     deadline = time.monotonic() + timeout
-    threads = _threads  # a fork replaces it
+    with _guard:
+        threads = _threads.setdefault(os.path.abspath(path), threading.Lock())
     if not threads.acquire(timeout=timeout):
         raise TimeoutError(f"{path} is locked by another thread")
     try:
@@ -64,9 +66,9 @@ else:
 
 
 def _after_fork_in_child() -> None:
-    """Start with a lock that no thread of the parent holds."""
-    global _threads
-    _threads = threading.Lock()
+    """Start with locks that no thread of the parent holds."""
+    global _guard, _threads
+    _guard, _threads = threading.Lock(), {}
 
 
 if hasattr(os, "register_at_fork"):
