@@ -284,7 +284,7 @@ class Build:
             slot.refusal = None
             if generation.snapshot.home is None:
                 slot.seen = Seen(generation.snapshot.look, generation.digest, generation.snapshot.look.racy)
-        forget_sources(str(slot.found.path / file) for file in generation.snapshot.files)
+        forget_sources(generation.namespace.place_of(file) for file in generation.namespace.source_files())
         self._parts.events.post(event_of("loaded", generation))
         LOG.info(
             "hotplug.reloaded" if generation.number > 1 else "hotplug.loaded",

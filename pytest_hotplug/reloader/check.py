@@ -35,6 +35,7 @@ class Checker:
         self._registry = registry
         self._leases = leases
         self._kept = kept
+        self._just_read: dict[str, Snapshot] = {}  # by plugin: what `look_again` read and `settled` may take
         self._git: dict[Path, GitLock] = {}  # by plugin dir
 
     def quiet(self, slot: Slot) -> bool:
@@ -69,6 +70,7 @@ class Checker:
             found = self._snapshot(slot)
             if self._ignores_otherwise(slot, found):
                 found = self._snapshot(slot)
+            self._just_read[slot.name] = found
             return self._saw(slot, found)
         except (OSError, PluginFault, Unsettled):
             return None  # a reload will find out the same, and say it
@@ -201,6 +203,7 @@ class Checker:
             debounce=debounce,
             settle_max=limit,
             digest=self._settings.digest,
+            first=self._just_read.pop(slot.name, None),
         )
 
 

@@ -11,6 +11,7 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.machinery import PathFinder
 from pathlib import Path
 
@@ -114,5 +115,10 @@ def check_public_name(found: Found) -> None:
 
 def _installed(name: str) -> bool:
     """Tell whether an installed distribution offers a module of this name."""
-    installed = tuple(dict.fromkeys(sysconfig.get_paths()[kind] for kind in ("purelib", "platlib")))
-    return PathFinder.find_spec(name, list(installed)) is not None
+    return PathFinder.find_spec(name, list(_installed_places())) is not None
+
+
+@cache
+def _installed_places() -> tuple[str, ...]:
+    paths = sysconfig.get_paths()
+    return tuple(dict.fromkeys((paths["purelib"], paths["platlib"])))

@@ -110,16 +110,22 @@ def _ignored(relative: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(relative, p) or fnmatch.fnmatchcase(relative, f"*/{p}") for p in patterns)
 
 
-def look_at(path: str | Path, ignore: Sequence[str] = ()) -> Look:
-    """Take the signature of every .py and .json below `path` that counts; raises OSError."""
+def look_at(path: str | Path, ignore: Sequence[str] = (), others: dict[str, Signature] | None = None) -> Look:
+    """Take the signature of every .py and .json below `path` that counts, and into `others` of every other file.
+
+    Raises OSError.
+    """
     at = time.time_ns()
     directories = {os.fspath(path): _signature(_stat(path))}
     root = _realpath(path)
     files: dict[str, Signature] = {}
     escapes: list[str] = []
-    _walk(root, "", files, None, root, 0, directories, escapes)
+    _walk(root, "", files, others, root, 0, directories, escapes)
     if ignore:
-        files = {name: s for name, s in files.items() if not _ignored(name, ignore)}
+        left_out = {name: s for name, s in files.items() if _ignored(name, ignore)}
+        files = {name: s for name, s in files.items() if name not in left_out}
+        if others is not None:
+            others.update(left_out)
         escapes = [name for name in escapes if not _ignored(name, ignore)]
     return Look(root, files, at, _places(at, root, directories, files), tuple(sorted(escapes)))
 
@@ -204,16 +210,10 @@ def _leads_back(path: str) -> bool:
 
 def snapshot(path: Path, *, plugin: str, ignore: Sequence[str] = (), digest: Algorithm = "md5") -> Snapshot:
     """Read every regular file of a plugin once; raises PluginFault, Unsettled when files move meanwhile."""
-    look = _looked(path, plugin, ignore)
+    others: dict[str, Signature] = {}
+    look = _looked(path, plugin, ignore, others)
     if look.escapes:
         raise PluginFault(*(_escaping(plugin, path, name) for name in look.escapes))
-    others: dict[str, Signature] = {}
-    everything: dict[str, Signature] = {}
-    try:
-        _walk(look.root, "", everything, others, look.root, 0, {}, [])
-    except OSError as error:
-        raise Unsettled(f"{plugin}: the directory changed while it was read ({error.strerror})") from None
-    others.update({name: s for name, s in everything.items() if name not in look.files})
     _check_size(plugin, path, look, others)
     files = {name: _bytes(look, name, plugin, path, signature) for name, signature in look.files.items()}
     md5 = {name: hash_of(data, digest) for name, data in files.items()}
@@ -230,9 +230,9 @@ def _same_again(path: Path, ignore: Sequence[str], look: Look) -> bool:
         return False  # the next attempt begins with it, and says what is wrong if it stays so
 
 
-def _looked(path: Path, plugin: str, ignore: Sequence[str]) -> Look:
+def _looked(path: Path, plugin: str, ignore: Sequence[str], others: dict[str, Signature]) -> Look:
     try:
-        return look_at(path, ignore)
+        return look_at(path, ignore, others)
     except FileNotFoundError:
         raise PluginFault(_missing(plugin, path)) from None
     except OSError as error:
@@ -353,12 +353,16 @@ def settle(
     debounce: float,
     settle_max: float,
     digest: Algorithm = "md5",
+    first: Snapshot | None = None,
 ) -> Snapshot:
     """Return a snapshot that was the same twice, `debounce` seconds apart.
 
-    With `debounce` 0 one consistent snapshot is enough. Raises Unsettled when the files still move
-    after `settle_max` seconds, PluginFault when they can't be read for as long.
+    With `debounce` 0 one consistent snapshot is enough, and that may be `first`, which was taken a
+    moment ago. Raises Unsettled when the files still move after `settle_max` seconds, PluginFault
+    when they can't be read for as long.
     """
+    if debounce == 0 and first is not None and _same_again(path, ignore, first.look):
+        return first
     deadline = time.monotonic() + settle_max
     before: Snapshot | PluginFault | None = None
     while True:

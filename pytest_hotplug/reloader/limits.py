@@ -9,16 +9,13 @@ each. Executes nothing.
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
 
 from pytest_hotplug.reloader.fingerprint import Snapshot
 
 __all__ = ["limits_of"]
 
-_WORTH_PARSING = re.compile(
-    rb"sys\.modules|from sys import|get_type_hints|__file__|ProcessPoolExecutor|multiprocessing|pickle|shelve"
-)
+_WORTH_PARSING = (b"sys.modules", b"get_type_hints", b"__file__", b"ProcessPoolExecutor", b"multiprocessing", b"pickle")
 _MOST_KNOWN = 100
 _known: dict[str, tuple[tuple[int, str], ...]] = {}  # by MD5; the oldest goes first
 _SPAWNING = {"ProcessPoolExecutor": "a process pool", "Process": "a child process", "Pool": "a process pool"}
@@ -30,7 +27,7 @@ def limits_of(snapshot: Snapshot) -> tuple[str, ...]:
     lines: list[str] = []
     for file in sorted(snapshot.md5):
         data = snapshot.files[file]
-        if file.endswith(".py") and _WORTH_PARSING.search(data):
+        if file.endswith(".py") and any(word in data for word in _WORTH_PARSING):
             lines += [f"{file}:{line}: {said}" for line, said in _limits_in(data, snapshot.md5[file])]
     return tuple(lines)
 

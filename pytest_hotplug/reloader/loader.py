@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -197,11 +198,12 @@ class Loader:
         return namespace
 
     def _compile(self, found: Found, snapshot: Snapshot) -> None:
+        place = f"{found.path}{os.sep}"
         for file in sorted(file for file in snapshot.md5 if file.endswith(".py")):
             data = snapshot.files[file]
             other = self.code_path(found.name, file, data) if self.code_path else None
             try:
-                compile_source(data, other or str(found.path / file), snapshot.md5[file])
+                compile_source(data, other or place + file.replace("/", os.sep), snapshot.md5[file])
             except SyntaxError as error:
                 raise PluginFault(syntax_fault(error, found.name, found.path / file)) from None
 

@@ -169,20 +169,29 @@ def end_threads(ledger: Ledger, known: Iterable[threading.Thread], deadline: flo
 
 def left_open(modules: Iterable[ModuleType], name_of: Callable[[ModuleType], str]) -> list[str]:
     """Name what stands in a generation's modules and outlives it: child processes and open sockets."""
-    problems = []
-    for module in modules:
-        for name, value in list(vars(module).items()):
-            if what := _still_open(value):
-                problems.append(f"{name_of(module)}: {name} is {what} of the old version")
-    return problems
+    there = ((getattr(sys.modules.get(module), name, None), still_open) for module, name, still_open in _OUTLIVING)
+    kinds: dict[type, Callable[[Any], str]] = {kind: still_open for kind, still_open in there if kind is not None}
+    classes = tuple(kinds)
+    return [
+        f"{name_of(module)}: {name} is {what} of the old version"
+        for module in modules
+        for name, value in list(vars(module).items())
+        if isinstance(value, classes) and (what := next(kinds[c] for c in classes if isinstance(value, c))(value))
+    ]
 
 
-def _still_open(value: Any) -> str:
-    subprocess, processes, sockets = map(sys.modules.get, ("subprocess", "multiprocessing.process", "socket"))
-    if subprocess is not None and isinstance(value, subprocess.Popen):
-        return f"a child process ({value.pid}) that still runs" if value.poll() is None else ""
-    if processes is not None and isinstance(value, processes.BaseProcess):
-        return f"a child process ({value.pid}) that still runs" if value.is_alive() else ""
-    if sockets is not None and isinstance(value, sockets.socket):
-        return "an open socket" if value.fileno() != -1 else ""
-    return ""
+def _running_child(child: Any) -> str:
+    runs = child.poll() is None if hasattr(child, "poll") else child.is_alive()
+    return f"a child process ({child.pid}) that still runs" if runs else ""
+
+
+def _open_socket(found: Any) -> str:
+    return "an open socket" if found.fileno() != -1 else ""
+
+
+# What is looked for, if its module was imported by anybody at all.
+_OUTLIVING: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("subprocess", "Popen", _running_child),
+    ("multiprocessing.process", "BaseProcess", _running_child),
+    ("socket", "socket", _open_socket),
+)

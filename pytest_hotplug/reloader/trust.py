@@ -75,11 +75,11 @@ def _not_locked(found: Found, snapshot: Snapshot) -> Iterator[Fault]:
 
 def _writable_by_others(found: Found, snapshot: Snapshot, settings: Settings) -> Iterator[Fault]:
     """Blame files and directories that somebody else than the worker's user and root may write."""
-    root = Path(snapshot.look.root)
-    inside = {root / parent for name in snapshot.files for parent in Path(name).parents}
-    for path in sorted({*inside, *(root / name for name in snapshot.files)}):
-        yield from _loose(found, path, settings)
-    for parent in root.parents:
+    root = snapshot.look.root
+    inside = {"", *(name[:i] for name in snapshot.files for i, c in enumerate(name) if c == "/"), *snapshot.files}
+    for name in sorted(inside):
+        yield from _loose(found, f"{root}/{name}" if name else root, settings)
+    for parent in Path(root).parents:
         mode = os.stat(parent).st_mode
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
             remedy = f"Run: chmod o-w {near(parent)}"
@@ -87,11 +87,12 @@ def _writable_by_others(found: Found, snapshot: Snapshot, settings: Settings) ->
             yield Fault(found.name, "untrusted", message, parent, remedy=remedy, own_bytes=False)
 
 
-def _loose(found: Found, path: Path, settings: Settings) -> Iterator[Fault]:
+def _loose(found: Found, place: str, settings: Settings) -> Iterator[Fault]:
     try:
-        status = os.stat(path)
+        status = os.stat(place)
     except FileNotFoundError:
         return  # it is gone since; the next look tells
+    path = Path(place)
     mode = stat.S_IMODE(status.st_mode)
     trusted_group = bool(settings.trust_group) and _group_of(status.st_gid) == settings.trust_group
     loose = mode & (stat.S_IWOTH if trusted_group else _LOOSE)
