@@ -23,6 +23,7 @@ class Kept(msgspec.Struct, frozen=True):
 
     `kept_at` is when it was last loaded from disk (`time.time()`), `files` the MD5 of every file by
     relative name, `counted` those that decide the digest, `directory` the copy's name in the store.
+    `withdrawn`: it was rolled back from, and nobody goes back to it without naming it.
     """
 
     digest: str
@@ -31,6 +32,7 @@ class Kept(msgspec.Struct, frozen=True):
     files: dict[str, str] = {}
     counted: list[str] = []
     directory: str = ""
+    withdrawn: bool = False
 
 
 class Pin(msgspec.Struct, frozen=True):
@@ -48,16 +50,20 @@ class Notes(msgspec.Struct, frozen=True):
     paused: str | None = None  # the reason
     versions: list[Kept] = []
 
-    def serving(self, version: Kept, pin: Pin | None, limit: int) -> Notes:
-        """Return the notes once `version` serves; of the good versions the newest `limit` stay, and what is pinned.
-
-        A version that serves by a rollback keeps its place: going back twice goes back two versions.
-        """
+    def loaded(self, version: Kept, limit: int) -> Notes:
+        """Return the notes once a version from disk serves; of the good versions the newest `limit` stay."""
         others = [v for v in self.versions if v.digest != version.digest]
-        ordered = self.versions if pin is not None else [version, *others]
-        needed = {version.digest}
-        kept = [v for i, v in enumerate(ordered) if i < limit or (limit and v.digest in needed)]
-        return msgspec.structs.replace(self, served=version.digest, pin=pin, versions=kept)
+        return msgspec.structs.replace(self, served=version.digest, pin=None, versions=[version, *others][:limit])
+
+    def copied(self, digest: str, pin: Pin | None) -> Notes:
+        """Return the notes once a kept copy serves; it keeps its place.
+
+        By a rollback (`pin`) everything newer is withdrawn: going back once more goes further back,
+        and going back from a later version does not come to what was rolled back from.
+        """
+        place = next((i for i, v in enumerate(self.versions) if v.digest == digest), 0) if pin is not None else 0
+        versions = [msgspec.structs.replace(v, withdrawn=v.withdrawn or i < place) for i, v in enumerate(self.versions)]
+        return msgspec.structs.replace(self, served=digest, pin=pin, versions=versions)
 
     def find(self, prefix: str) -> Kept:
         """Return the version whose digest begins so; raises UsageError `[unknown-version]`."""
@@ -69,10 +75,13 @@ class Notes(msgspec.Struct, frozen=True):
         raise UsageError(f"{prefix!r} {why}; kept: {listed}", "unknown-version")
 
     def before(self, digest: str | None) -> Kept | None:
-        """Return the newest version older than the one with this digest; the newest of all for an unknown one."""
+        """Return the newest version older than the one with this digest; the newest of all for an unknown one.
+
+        Versions that were withdrawn are passed over.
+        """
         digests = [v.digest for v in self.versions]
         start = digests.index(digest) + 1 if digest in digests else 0
-        return self.versions[start] if start < len(digests) else None
+        return next((v for v in self.versions[start:] if not v.withdrawn), None)
 
     def last_good(self) -> Kept | None:
         """Return the version that served last, else the newest."""

@@ -54,6 +54,7 @@ class Ledger:
     """
 
     public: str
+    place: str  # the plugin's directory
     sources: Mapping[str, bytes] = field(repr=False)
     changes: list[Change] = field(default_factory=list)
     threads: list[tuple[threading.Thread, str]] = field(default_factory=list)

@@ -81,7 +81,7 @@ class Namespace:
         self.modules: dict[str, ModuleType] = {}
         self.published = False  # its modules stand in sys.modules; set under the transaction guard
         self.transaction: transaction.Transaction | None = None
-        self.ledger = Ledger(public, snapshot.files)
+        self.ledger = Ledger(public, self._place, snapshot.files)
         self.canary = Canary(plugin, number, self.ledger)
         self.builtins = {**vars(builtins), "__import__": self.import_}
         self.bound: dict[str, Any] = {}  # plugin -> the generation of it that this one uses

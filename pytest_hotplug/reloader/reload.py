@@ -285,7 +285,7 @@ class HotLoader:
             return Unchanged(name=slot.name, serving=serving.number, reason="serves-already")
         seen = self.checker.look_again(slot)
         if seen is not None and seen.digest == kept.digest:
-            return self._unpin(slot)  # it lies on disk: nothing to pin
+            return self._from_disk_again(slot)  # it lies there: nothing to pin
         try:
             snapshot = self._recorder.store.read(slot.name, kept)
         except PluginFault as fault:
@@ -295,8 +295,9 @@ class HotLoader:
         return self._replace(slot, build)
 
     def _unpin(self, slot: Slot) -> Outcome:
-        if slot.pin is None:
-            return self._nothing_new(slot)
+        return self._nothing_new(slot) if slot.pin is None else self._from_disk_again(slot)
+
+    def _from_disk_again(self, slot: Slot) -> Outcome:
         slot.pin = None
         outcome = self._reload(slot, force=True)
         self._recorder.forget_pin(slot)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import builtins
 import functools
 import operator
+import os
 import sys
 import threading
 import time
@@ -58,8 +59,8 @@ def recording(ledger: Ledger) -> Iterator[None]:
 
 
 def _compare_list(ledger: Ledger, name: str, before: list[Any]) -> None:
-    now, words = getattr(sys, name), _LISTS[name]
-    if now == before or not ledger.mentions(*words):
+    now = getattr(sys, name)
+    if now == before or not ledger.mentions(*_LISTS[name]):
         return
     left = list(before)
     for item in now:
@@ -67,11 +68,21 @@ def _compare_list(ledger: Ledger, name: str, before: list[Any]) -> None:
             left.remove(item)
             continue
         key = item if isinstance(item, str) else type(item).__qualname__
+        words = _words_for(item, ledger)
         text = f"the entry {item!r} of sys.{name}"
         undo = functools.partial(_remove, now, item)
-        # An object of the plugin's own making can't serve the next version: it would hold the old code.
-        wanted_by = () if belongs(item, ledger) else words
-        ledger.add(Change(f"sys.{name}", key, text, undo, ledger.line_with(*words), words=wanted_by))
+        place = ledger.line_with(*_LISTS[name])
+        ledger.add(Change(f"sys.{name}", key, text, undo, place, words=words))
+
+
+def _words_for(item: Any, ledger: Ledger) -> tuple[bytes, ...]:
+    """Return what code that relies on finding an entry is bound to contain: the path, or its last part."""
+    if not isinstance(item, str):  # an object of the plugin's own making can't serve the next version
+        return () if belongs(item, ledger) else (type(item).__qualname__.encode(),)
+    last = os.path.basename(item.rstrip(os.sep)).encode("utf-8", "surrogateescape")
+    quoted = (b"'" + last + b"'", b'"' + last + b'"', b"/" + last + b"'", b"/" + last + b'"') if last else ()
+    near_itself = (b"__file__",) if ledger.place and f"{ledger.place}{os.sep}".startswith(item) else ()
+    return (item.encode("utf-8", "surrogateescape"), *quoted, *near_itself)
 
 
 def _remove(items: list[Any], item: Any, _: Any) -> str:

@@ -63,10 +63,13 @@ class MemoryStore:
         return self._notes.get(plugin, Notes())
 
     def serves(self, plugin: str, snapshot: Snapshot, version: str, pin: Pin | None) -> None:
-        notes = self.notes(plugin).serving(_kept(snapshot, version), pin, self._limit)
-        self._notes[plugin] = notes
-        if pin is None:
+        notes = self.notes(plugin)
+        if snapshot.home is None:
+            notes = notes.loaded(_kept(snapshot, version), self._limit)
             self._snapshots[plugin, snapshot.digest] = snapshot
+        else:
+            notes = notes.copied(snapshot.digest, pin)
+        self._notes[plugin] = notes
         kept = {v.digest for v in notes.versions}
         for key in [key for key in self._snapshots if key[0] == plugin and key[1] not in kept]:
             del self._snapshots[key]
@@ -151,9 +154,11 @@ class DiskStore:
     def serves(self, plugin: str, snapshot: Snapshot, version: str, pin: Pin | None) -> None:
         with self._writing() as may:
             if may:
-                before = self.notes(plugin)
-                kept = self._keep(plugin, snapshot, version, before) if pin is None else before.find(pin.digest)
-                notes = before.serving(kept, pin, self._limit)
+                notes = self.notes(plugin)
+                if snapshot.home is None:
+                    notes = notes.loaded(self._keep(plugin, snapshot, version, notes), self._limit)
+                else:
+                    notes = notes.copied(snapshot.digest, pin)
                 self._write_notes(plugin, notes)
                 self._prune(plugin, notes)
 

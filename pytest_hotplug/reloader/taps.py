@@ -12,8 +12,10 @@ import atexit
 import codecs
 import copyreg
 import functools
+import inspect
 import logging
 import os
+import re
 import sys
 import threading
 import warnings
@@ -126,23 +128,32 @@ def _add_handler(logger: logging.Logger, hdlr: logging.Handler) -> None:
     ledger.add(Change("logging", logger.name, f"a handler of logger {logger.name!r}", undo, place, words=wanted_by))
 
 
-def _filtering(name: str, append_at: int) -> Callable[..., None]:
-    """Return the tap of one of the functions that add a warnings filter; `append_at` is that argument's position."""
+def _filtering(name: str) -> Callable[..., None]:
+    """Return the tap of one of the functions that add a warnings filter."""
+    signature = inspect.signature(getattr(warnings, name))
 
     @functools.wraps(getattr(warnings, name))
     def tap(*args: Any, **kwargs: Any) -> None:
         asking, before = _asking(), list(warnings.filters)
         _originals[warnings, name](*args, **kwargs)
-        append = kwargs.get("append", args[append_at] if len(args) > append_at else False)
-        if asking is None or not warnings.filters or (append and len(warnings.filters) == len(before)):
+        if asking is None:
             return
         ledger, place = asking
-        item = warnings.filters[-1 if append else 0]
+        given = signature.bind(*args, **kwargs)
+        given.apply_defaults()
+        item = _filter_of(**given.arguments)
         undo = functools.partial(_unfilter, item)
-        words = (b"filterwarnings", b"simplefilter")
-        ledger.add(Change("warnings", item, f"warnings.{name}", undo, place, item in before, shared=True, words=words))
+        ledger.add(Change("warnings", item, f"warnings.{name}", undo, place, item in before, shared=True))
 
     return tap
+
+
+def _filter_of(
+    action: str, category: type[Warning], lineno: int, append: bool, message: str = "", module: str = ""
+) -> tuple[Any, ...]:
+    """Return the entry that `warnings.filters` gets; equal ones are equal, since patterns are."""
+    text = re.compile(message, re.IGNORECASE) if message else None
+    return (action, text, category, re.compile(module) if module else None, lineno)
 
 
 def _unfilter(item: Any, was_there: bool) -> str:
@@ -202,8 +213,8 @@ _TAPS: dict[tuple[Any, str], Callable[..., Any]] = {
     (codecs, "register"): _register_codec,
     (copyreg, "pickle"): _pickle_by,
     (logging.Logger, "addHandler"): _add_handler,
-    (warnings, "filterwarnings"): _filtering("filterwarnings", 5),
-    (warnings, "simplefilter"): _filtering("simplefilter", 3),
+    (warnings, "filterwarnings"): _filtering("filterwarnings"),
+    (warnings, "simplefilter"): _filtering("simplefilter"),
     (type(os.environ), "__setitem__"): _set_variable,
     (type(os.environ), "__delitem__"): _delete_variable,
     (threading.Thread, "start"): _start_thread,
