@@ -33,6 +33,7 @@ from pytest_hotplug.reloader.registry import Registry, Seen, Slot
 from pytest_hotplug.reloader.retirement import tell_problems
 from pytest_hotplug.reloader.settings import Settings
 from pytest_hotplug.reloader.side_effects import end_threads
+from pytest_hotplug.reloader.staged import make_ordinary
 
 __all__ = ["Build", "Parts", "event_of"]
 
@@ -231,11 +232,11 @@ class Build:
 
         def before_code(namespace: Namespace) -> None:
             made(namespace)
+            slot.canaries = [*slot.living(), weakref.ref(namespace.canary)]  # a refused version may leak as well
             for used in manifest.depends_on:
                 namespace.neighbour(self._parts.slot_of(used).found.public)
 
         generation = self._parts.loader.load(place, snapshot, manifest, slot.number + 1, self._load, before_code)
-        slot.canaries = [*slot.living(), weakref.ref(generation.namespace.canary)]
         self.candidates[slot.name] = generation
         self.order.append(slot.name)
         return generation
@@ -267,6 +268,8 @@ class Build:
             finder.publish(owner, self.candidates[name].namespace)
             # Before anybody can call it: a lazy import of a call that begins now is a load of its own.
             self.candidates[name].namespace.transaction = None
+            for module in self.candidates[name].modules.values():
+                make_ordinary(module)
         self._registry.swap(self.candidates)
         self._parts.superseded.extend(replaced)
         for name in self.order:

@@ -27,39 +27,62 @@ _MOST_IN_A_NAME = 40
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """What keeps one old generation alive.
+    """What keeps one old generation (None: it isn't known which) alive, or a class of it.
 
     `held` is the thing of the plugin's that is held, `place` its file:line as far as it is known,
     `chain` the way from whoever holds it, outermost first.
     """
 
-    generation: int
+    generation: int | None
     held: str
     place: str
     chain: tuple[str, ...]
 
 
-def holders_of(canaries: Iterable[ref[Canary]], current: int | None) -> list[Holder]:
-    """Return the shortest chain to each generation but `current` that is left once garbage is collected."""
+def holders_of(canaries: Iterable[ref[Canary]], serving: Canary | None, public: str) -> list[Holder]:
+    """Return the shortest chain to each generation but the serving one that is left once garbage is collected.
+
+    `public` is the plugin's public name: classes without a method hold no code, and so no canary;
+    they are looked for by the module that they say they come from.
+    """
     gc.collect()
     deadline = time.monotonic() + PATIENCE
     alive = (canary for weak in list(canaries) if (canary := weak()) is not None)
-    return [_Search(canary, deadline).holder() for canary in alive if canary.generation != current]
+    found = [_Search(canary, deadline).holder() for canary in alive if canary is not serving]
+    # Where a canary is alive its classes are, too: they come in again once that is mended.
+    return found or [_Search(kind, deadline).holder() for kind in _strays(serving, public)]
+
+
+def _strays(serving: Canary | None, public: str) -> list[type]:
+    """Return classes of older versions that hold nothing of their generation."""
+    strays = []
+    for kind in gc.get_objects():
+        if not isinstance(kind, type) or not f"{kind.__module__}.".startswith(f"{public}."):
+            continue
+        if any(CANARY in getattr(value, "__globals__", ()) for value in vars(kind).values()):
+            continue  # its functions hold a canary, which tells
+        module = sys.modules.get(kind.__module__)
+        standing: Any = module
+        for part in kind.__qualname__.split("."):
+            standing = getattr(standing, part, None)
+        ours = serving is not None and module is not None and vars(module).get(CANARY) is serving
+        if ours and standing is not kind and "<locals>" not in kind.__qualname__:
+            strays.append(kind)
+    return strays
 
 
 class _Search:
-    """One breadth-first walk from a generation's canary outward, until something that isn't the plugin's."""
+    """One breadth-first walk outward from a canary, or a class that has none, until something isn't the plugin's."""
 
-    def __init__(self, canary: Canary, deadline: float) -> None:
-        self._canary = canary
+    def __init__(self, target: Canary | type, deadline: float) -> None:
+        self._target = target
         self._deadline = deadline
         self._inner: dict[int, Any] = {}  # id -> the object, one step nearer to the canary, that it refers to
         self._mine = {id(self), id(self._inner), id(self.__dict__)}
         self._locals = _locals_of_running_code()
 
     def holder(self) -> Holder:
-        canary = self._canary
-        frontier: list[Any] = [canary]
+        frontier: list[Any] = [self._target]
         for _ in range(_LONGEST):
             if not frontier or time.monotonic() > self._deadline:
                 break
@@ -67,7 +90,12 @@ class _Search:
                 if (root := self._root(thing)) != "":
                     return self._told(thing, root)
             frontier = self._further(frontier)
-        return Holder(canary.generation, "", "", ("something that the garbage collector can't see",))
+        held = _called(self._target) if isinstance(self._target, type) else ""
+        return Holder(self._generation, held, "", ("something that the garbage collector can't see",))
+
+    @property
+    def _generation(self) -> int | None:
+        return self._target.generation if isinstance(self._target, Canary) else None
 
     def _further(self, frontier: list[Any]) -> list[Any]:
         inside = {id(thing): thing for thing in frontier}
@@ -75,7 +103,7 @@ class _Search:
         found: list[Any] = []
         self._mine.add(id(found))
         for outer in gc.get_referrers(*frontier):
-            if id(outer) in self._inner or id(outer) in self._mine or outer is self._canary or _is_ours(outer):
+            if id(outer) in self._inner or id(outer) in self._mine or outer is self._target or _is_ours(outer):
                 continue
             inner = next((inside[id(o)] for o in gc.get_referents(outer) if id(o) in inside), None)
             if inner is None:
@@ -93,24 +121,28 @@ class _Search:
         if isinstance(thing, dict):
             name = thing.get("__name__")
             module = sys.modules.get(name) if isinstance(name, str) else None
-            if module is not None and vars(module) is thing and thing.get(CANARY) is not self._canary:
+            if module is not None and vars(module) is thing and thing.get(CANARY) is not self._target:
                 return f"module {name}"
-        if isinstance(thing, FrameType) and thing.f_globals.get(CANARY) is not self._canary:
+        if isinstance(thing, FrameType) and thing.f_globals.get(CANARY) is not self._target:
             return f"a frame of {thing.f_code.co_qualname} ({thing.f_code.co_filename}:{thing.f_lineno})"
         return ""
 
     def _told(self, thing: Any, root: str) -> Holder:
         chain, held, place = [root], "", ""
-        while thing is not self._canary:
+        while thing is not self._target and not held:
             inner = self._inner[id(thing)]
-            link = _link(thing, inner)
-            if link:
+            if link := _link(thing, inner):
                 chain.append(link)
-            if not held and _is_thing(inner) and belongs(inner, self._canary.ledger):
-                held, place = _called(inner), _place(inner, self._canary)
-                break
+            if self._is_held(inner):
+                held, place = _called(inner), _place(inner, self._target)
             thing = inner
-        return Holder(self._canary.generation, held or "a module of it", place, tuple(chain))
+        return Holder(self._generation, held or "a module of it", place, tuple(chain))
+
+    def _is_held(self, inner: Any) -> bool:
+        """Tell whether this is the thing of the plugin's that somebody outside got hold of."""
+        if isinstance(self._target, type):
+            return inner is self._target or isinstance(inner, self._target)
+        return _is_thing(inner) and belongs(inner, self._target.ledger)
 
 
 def _is_ours(thing: Any) -> bool:
@@ -171,16 +203,19 @@ def _called(thing: Any) -> str:
     return f"an instance of {type(thing).__qualname__}"
 
 
-def _place(thing: Any, canary: Canary) -> str:
+def _place(thing: Any, target: Canary | type) -> str:
     code = getattr(getattr(thing, "__func__", thing), "__code__", None)
     if code is not None:
         return f"{code.co_filename}:{code.co_firstlineno}"
     kind = thing if isinstance(thing, type) else type(thing)
-    return canary.ledger.line_with(f"class {kind.__name__}".encode())
+    if isinstance(target, Canary):
+        return target.ledger.line_with(f"class {kind.__name__}".encode())
+    return f"{kind.__module__.replace('.', '/')}.py"
 
 
 def chains(holders: Iterable[Holder]) -> Iterator[str]:
     """Yield a line per holder for people."""
     for holder in holders:
         place = f" ({holder.place})" if holder.place else ""
-        yield f"generation {holder.generation}: {' -> '.join(holder.chain)} -> {holder.held}{place}"
+        which = "an older version" if holder.generation is None else f"generation {holder.generation}"
+        yield f"{which}: {' -> '.join(holder.chain)} -> {holder.held}{place}"

@@ -33,6 +33,7 @@ from pytest_hotplug.reloader.names import is_test
 from pytest_hotplug.reloader.resources import SnapshotLoader
 from pytest_hotplug.reloader.side_effects import recording
 from pytest_hotplug.reloader.spec import OwnSpec
+from pytest_hotplug.reloader.staged import StagedModule, make_ordinary
 
 __all__ = ["Namespace", "Neighbours", "Source"]
 
@@ -201,6 +202,8 @@ class Namespace:
                 self.transaction.unstage(full_name, module)
             raise
         module.__spec__.executing = False  # type: ignore[union-attr]
+        if self.transaction is None:  # imported late by code that serves, or served
+            make_ordinary(module)
         return self._as_it_wishes(full_name, module, own_parent)
 
     def _as_it_wishes(self, full_name: str, module: ModuleType, parent: ModuleType | None) -> ModuleType:
@@ -216,7 +219,7 @@ class Namespace:
         place = self.place_of(source.directory) if source.is_package else None
         origin = self.place_of(source.file) if source.file else None
         spec = OwnSpec(full_name, SnapshotLoader(self, full_name, source.file, source.directory), origin, place)
-        module = ModuleType(full_name)
+        module = StagedModule(full_name)
         module.__dict__.update(
             __spec__=spec,
             __loader__=spec.loader,

@@ -38,7 +38,8 @@ def why(
     serving = registry.serving.get(slot.name)
     verdict, text = _verdict(slot, registry, hot, watching, breaker, enabled)
     current = serving.number if serving is not None else None
-    holders = holders_of(slot.canaries, current)
+    canary = serving.namespace.canary if serving is not None else None
+    holders = holders_of(slot.canaries, canary, slot.found.public)
     refusal = slot.refusal
     return {
         "name": slot.name,

@@ -79,8 +79,9 @@ def test_a_plain_run_pays_less_than_10_ms(project: Path, settings: dict[str, str
 
 def test_a_plain_run_beside_plugins_stays_cheap(project_with_plugin: Path, settings: dict[str, str]) -> None:
     """A project with plugins, and tests inside them, imports no reloader as long as no test uses one."""
-    seen = run_pytest(project_with_plugin, settings, PYTEST_PLUGIN)
-    assert seen["seconds"] < 2 * BUDGET
+    runs = [run_pytest(project_with_plugin, settings, PYTEST_PLUGIN) for _ in range(ROUNDS)]
+    assert min(seen["seconds"] for seen in runs) < 2 * BUDGET
+    seen = runs[0]
     assert not {"msgspec", "pytest_hotplug.default", "pytest_hotplug.reloader.manager"} & set(seen["modules"])
 
 

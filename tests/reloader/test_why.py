@@ -79,6 +79,31 @@ def _dispatch_table() -> dict[Any, Any]:
     return cells["registry"].cell_contents
 
 
+def test_a_class_without_any_code_is_named(shop: Workshop) -> None:
+    """L09: a bare class or an enum member that the host kept holds no code of its version, and is found."""
+    code = "import enum\nclass Bare: x = 1\nclass Colour(enum.Enum): RED = 1\ndef run(): return Bare, Colour.RED\n"
+    shop.plugin("subject", code)
+    manager = shop.manager()
+    registry["kept"] = manager.execute("subject")
+    manager.force_reload_plugin("subject")
+    told = manager.why("subject")
+    assert sorted(holder["held"] for holder in told["holders"]) == ["an instance of Colour", "class Bare"]
+    assert all("['registry']" in holder["chain"] for holder in told["holders"])
+    assert told["lines"][0].startswith("an older version: ")
+    registry.clear()
+    assert manager.why("subject")["holders"] == []
+
+
+def test_what_a_refused_version_left_behind_is_named(shop: Workshop, manager: PluginManager) -> None:
+    """F11: a function that a failed import had registered with the host keeps that version; it is told."""
+    code = f"from {__name__} import registry\ndef late(): pass\nregistry['late'] = late\nraise RuntimeError\n"
+    shop.write("subject", "main.py", code)
+    manager.reload("subject")
+    (holder,) = manager.why("subject")["holders"]
+    assert (holder["generation"], holder["held"]) == (2, "function late")
+    registry.clear()
+
+
 def test_a_variable_of_a_running_function_is_named(manager: PluginManager) -> None:
     """What a function of the host holds in a variable is found although the collector doesn't tell of it."""
     thing = manager.execute("subject")
