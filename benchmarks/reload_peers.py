@@ -1,0 +1,248 @@
+"""Claim: of the reloaders whose result is right, none is faster than ours, and none grows less.
+
+Each reloader runs in a process of its own, where its reload of a plugin takes turns with a
+one-module `importlib.reload`; what counts is the ratio to that. A leaf of the plugin is edited
+before each reload, and after it the entry must return the new value. Reloaders that are driven by a
+file watcher are told which file changed, so that their own looking is not counted; ours looks. The
+second table is the growth of the resident memory over many reloads of a plugin without a change of
+its names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import importlib
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.harness import SCHEMA_VERSION, allow_bytecode
+from benchmarks.hazards import describe
+from benchmarks.peers import PEERS, Autoreload, Hmr, InPlace, Jurigged, Limeade, SuperReload
+from benchmarks.sample_plugins import SamplePlugin, write_plugin
+from tests.hazards.adapter import Adapter
+
+SHAPES = ((1, False), (10, False), (10, True))
+GROWTH_RELOADS = 2_000
+WARM_UP = 200
+LIMIT = 600.0  # seconds for one child
+
+
+def timed(adapter: Adapter) -> Callable[[Path], object]:
+    """Return what a reload costs this reloader once it knows which file changed."""
+    if isinstance(adapter, Hmr):
+        return lambda path: adapter.reloader.on_changes({path.resolve()})
+    if isinstance(adapter, SuperReload):
+        return lambda path: asyncio.run(adapter.reloader.reload_from_paths([path]))
+    if isinstance(adapter, Jurigged):
+        return lambda path: adapter.watcher.refresh(str(path))
+    if isinstance(adapter, Autoreload):
+        return lambda path: adapter.reloader.check(check_all=True)
+    if isinstance(adapter, InPlace):
+        return lambda path: adapter.bring("subject")
+    return lambda path: adapter.reload("subject")
+
+
+class Arena:
+    """One reloader over one plugin, and the module that the baseline reloads."""
+
+    def __init__(self, name: str, parent: Path, modules: int, with_dataclasses: bool) -> None:
+        peer = next(peer for peer in PEERS if peer.name == name)
+        plugins = parent / "plugs"
+        self.adapter = peer.adapter()
+        self.sample = write_plugin(plugins, "subject", modules, with_dataclasses)
+        if self.adapter.init:
+            with (self.sample.directory / "__init__.py").open("a", encoding="utf-8") as init:
+                init.write(self.adapter.init)
+        self.adapter.open(plugins, {})
+        self.adapter.start("subject")
+        self.reload = timed(self.adapter)
+        self.clock = time.time()
+
+    def edit(self, value: int) -> None:
+        """Edit the plugin as nobody can overlook: another size, and a time two seconds later."""
+        self.sample.edit(value)
+        self.clock += 2
+        os.utime(self.sample.edited, (self.clock, self.clock))
+        if isinstance(self.adapter, Limeade):
+            self.adapter.date_bytecode()
+
+    def answer(self) -> object:
+        return self.adapter.call("subject", "run")
+
+
+def baseline(parent: Path, with_dataclasses: bool) -> tuple[SamplePlugin, Callable[[], object]]:
+    """Return a plugin of one module, and its reload by importlib."""
+    place = parent / "alone"
+    sample = write_plugin(place, "alone_plugin", 1, with_dataclasses)
+    sys.path.insert(0, str(place))
+    module = importlib.import_module(sample.modules[-1])
+    return sample, lambda: importlib.reload(module)
+
+
+def speed(name: str, modules: int, with_dataclasses: bool, rounds: int) -> dict[str, Any]:
+    """Take turns with the baseline; return medians in microseconds, their ratio, and how often the result was wrong."""
+    with tempfile.TemporaryDirectory() as directory:
+        parent = Path(directory)
+        alone, reload_alone = baseline(parent, with_dataclasses)
+        arena = Arena(name, parent, modules, with_dataclasses)
+        own: list[float] = []
+        others: list[float] = []
+        wrong = 0
+        for number in range(rounds):
+            value = 1_000_000 + number
+            alone.edit(value)
+            arena.edit(value)
+            others.append(_clocked(reload_alone))
+            own.append(_clocked(lambda: arena.reload(arena.sample.edited)))
+            wrong += arena.answer() != value
+        arena.adapter.close()
+    ratios = [mine / other for mine, other in zip(own, others, strict=True)]
+    return {
+        "median_us": statistics.median(own) * 1e6,
+        "baseline_us": statistics.median(others) * 1e6,
+        "ratio": statistics.median(ratios),
+        "rounds": rounds,
+        "wrong": wrong,
+    }
+
+
+def _clocked(work: Callable[[], object]) -> float:
+    gc.collect()
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def growth(name: str, reloads: int) -> dict[str, Any]:
+    """Reload a plugin of ten modules again and again; return KiB of growth after a warm-up, and wrong answers."""
+    with tempfile.TemporaryDirectory() as directory:
+        arena = Arena(name, Path(directory), 10, False)
+        wrong = 0
+        before = 0
+        for number in range(WARM_UP + reloads):
+            if number == WARM_UP:
+                before = _resident()
+            value = 1_000_000 + number
+            arena.edit(value)
+            arena.reload(arena.sample.edited)
+            wrong += arena.answer() != value
+        grown = _resident() - before
+        arena.adapter.close()
+    return {"grown_kib": grown, "reloads": reloads, "wrong": wrong}
+
+
+def _resident() -> int:
+    """Return the resident memory of this process in KiB, garbage collected."""
+    import psutil
+
+    for _ in range(3):
+        gc.collect()
+    return int(psutil.Process().memory_info().rss // 1024)
+
+
+def in_child(python: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """Run one measurement in a process of its own; a peer that fails or hangs says why."""
+    command = [python, "-m", "benchmarks.reload_peers", "--child", *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
+    except subprocess.TimeoutExpired:
+        return {"failed": f"did not end within {LIMIT:g} s"}
+    if done.returncode:
+        return {"failed": (done.stderr.strip().splitlines() or ["it said nothing"])[-1]}
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+def run(pythons: dict[str, str], rounds: int, reloads: int) -> dict[str, Any]:
+    """Measure every reloader that runs here and return the result as JSON-ready data."""
+    rows = []
+    for peer in PEERS:
+        told = describe(peer, pythons)
+        if told["runs"]:
+            python = pythons.get(peer.name, sys.executable)
+            for modules, with_dataclasses in SHAPES:
+                shape = f"{modules} module{'s' * (modules > 1)}, {'with' if with_dataclasses else 'no'} dataclasses"
+                arguments = [peer.name, str(modules), str(int(with_dataclasses)), str(rounds)]
+                told[shape] = in_child(python, ["speed", *arguments])
+            told["memory"] = in_child(python, ["growth", peer.name, str(reloads)])
+        print(f"{peer.name}: measured", file=sys.stderr, flush=True)
+        rows.append(told)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "script": "reload_peers",
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpus": os.cpu_count(),
+        "taken_at": time.time(),
+        "rows": rows,
+    }
+
+
+def table(result: dict[str, Any]) -> Table:
+    """Return the result as a table: ratios to a one-module importlib.reload, and growth."""
+    shapes = [key for key in result["rows"][0] if "dataclasses" in key]
+    shown = Table(title="reload, ratio to importlib.reload of one module in the same process")
+    for heading in ("reloader", *shapes, "KiB grown"):
+        shown.add_column(heading, justify="left" if heading == "reloader" else "right")
+    for row in result["rows"]:
+        name = f"{row['name']} {row['version']}".strip()
+        if not row["runs"]:
+            shown.add_row(name, row["note"])
+            continue
+        shown.add_row(name, *(_ratio(row[shape]) for shape in shapes), _grown(row["memory"]))
+    return shown
+
+
+def _ratio(told: dict[str, Any]) -> str:
+    if "failed" in told:
+        return "failed"
+    return f"{told['ratio']:.2f}" + (f" WRONG {told['wrong']}/{told['rounds']}" if told["wrong"] else "")
+
+
+def _grown(told: dict[str, Any]) -> str:
+    if "failed" in told:
+        return "failed"
+    return f"{told['grown_kib']:,}" + (" WRONG" if told["wrong"] else "")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print the table, write `--json FILE`."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.reload_peers")
+    parser.add_argument("--rounds", type=int, default=200, help="reloads per shape (200)")
+    parser.add_argument("--reloads", type=int, default=GROWTH_RELOADS, help=f"reloads for memory ({GROWTH_RELOADS})")
+    parser.add_argument("--with", dest="others", action="append", default=[], metavar="PEER=PYTHON")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result there")
+    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.child:
+        kind, name, *numbers = options.child
+        if kind == "growth":
+            told = growth(name, int(numbers[0]))
+        else:
+            told = speed(name, int(numbers[0]), numbers[1] == "1", int(numbers[2]))
+        print(json.dumps(told))
+        return 0
+    result = run(dict(pair.split("=", 1) for pair in options.others), options.rounds, options.reloads)
+    Console(width=None if sys.stdout.isatty() else 140).print(table(result))
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    allow_bytecode()
+    raise SystemExit(main())
