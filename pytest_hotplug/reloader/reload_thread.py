@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextvars
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ __all__ = ["ReloadThread"]
 
 T = TypeVar("T")
 IDLE = 1.0  # seconds until an idle thread ends
+SLICE = 0.1  # seconds
 
 
 class _Job:
@@ -59,8 +61,11 @@ class ReloadThread:
         job = _Job(function)
         self._put(job)
         try:
-            if not job.done.wait(timeout):
-                raise TimeoutError
+            deadline = time.monotonic() + timeout
+            # In slices: a Ctrl-C that comes just before a wait begins is noticed when it ends.
+            while not job.done.wait(min(SLICE, max(0.0, deadline - time.monotonic()))):
+                if time.monotonic() >= deadline:
+                    raise TimeoutError
         except BaseException:
             self._replace()
             raise
