@@ -13,6 +13,11 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 ok, 1 refused, 2 interrupted, 3 internal, 4 usage, 5 nothing."""
-    from pytest_hotplug.cli.run import run
+    try:
+        from pytest_hotplug.cli.run import run
 
-    return run(list(sys.argv[1:] if arguments is None else arguments))
+        return run(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:  # while we were still importing
+        if sys.stderr is not None:
+            print("hotplug: interrupted", file=sys.stderr)
+        return 2

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from pytest_hotplug.cli.ondisk import misnamed, nothing_found, plugin_argument, plugins_on_disk
-from pytest_hotplug.cli.output import directory_option, emit_json, json_option
-from pytest_hotplug.cli.preflight import preflight
+from pytest_hotplug.cli.ondisk import PluginOnDisk, misnamed, nothing_found, plugin_argument, plugins_on_disk
+from pytest_hotplug.cli.output import directory_option, emit_json, json_option, say, shortened
+from pytest_hotplug.cli.preflight import preflight, skipped
+from pytest_hotplug.reloader.errors import visible
 
 __all__ = ["check"]
 
@@ -32,23 +35,32 @@ def check(names: tuple[str, ...], source: str | None, as_json: bool) -> int:
     """
     if source and len(names) != 1:
         raise click.UsageError("--from needs the name of exactly one plugin")
-    found = [p for p in plugins_on_disk(names) if names or p.manifest.enabled or p.problem]
+    found = plugins_on_disk(names)
     for line in () if names else misnamed():
-        click.echo(f"hotplug: {line}", err=True)
+        say(f"hotplug: {line}", err=True)
+    tell = emit_json if as_json else _say
     good = True
     for plugin in found:
-        result = preflight(plugin.found, source, plugin.manifest.load_timeout)
-        good &= result["ok"]
-        if as_json:
-            emit_json(result)
-        else:
-            click.echo(result["text"], err=not result["ok"])
-            for warning in result["warnings"]:
-                click.echo(f"  warning: {warning}", err=True)
+        result = _checked(plugin, source, asked_for=bool(names))
+        good &= result["ok"] is not False
+        tell(result)
     if found:
         return 0 if good else 1
     if as_json:
         emit_json({"error": nothing_found(), "exit_code": 5})
     else:
-        click.echo(f"hotplug: {nothing_found()}", err=True)
+        say(f"hotplug: {nothing_found()}", err=True)
     return 5
+
+
+def _checked(plugin: PluginOnDisk, source: str | None, *, asked_for: bool) -> dict[str, Any]:
+    """Check one plugin; a disabled one only when it was asked for, and then it is refused."""
+    if asked_for or plugin.manifest.enabled or plugin.problem:
+        return preflight(plugin.found, source, plugin.manifest.load_timeout)
+    return skipped(plugin.name, plugin.version, plugin.digest)
+
+
+def _say(result: dict[str, Any]) -> None:
+    say(shortened(result["text"]), err=result["ok"] is False)
+    for warning in result["warnings"]:
+        say(f"{result['plugin']}: warning: {visible(warning)}", err=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from pytest_hotplug.cli.output import say
+
 __all__ = ["completion"]
 
 
@@ -22,5 +24,5 @@ def completion(shell: str) -> int:
 
     kind = get_completion_class(shell)
     assert kind is not None, "click completes every shell that we offer"
-    click.echo(kind(cli, {}, "hotplug", "_HOTPLUG_COMPLETE").source())
+    say(kind(cli, {}, "hotplug", "_HOTPLUG_COMPLETE").source())
     return 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 import msgspec
 
-from pytest_hotplug.cli.output import directory_option, emit_json, json_option, table
+from pytest_hotplug.cli.output import directory_option, emit_json, json_option, say, table
+from pytest_hotplug.reloader.errors import visible
 from pytest_hotplug.reloader.settings import read_settings
 
 __all__ = ["config"]
@@ -29,7 +30,7 @@ def config(as_json: bool) -> int:
         settings = {name: {"value": value, "origin": origin} for name, value, origin in rows}
         emit_json({"root": str(project.root), "file": project.file and str(project.file), "settings": settings})
     else:
-        click.echo(f"project: {project.root}")
+        say(f"project: {visible(str(project.root))}")
         file = project.file
         shown = ((name, value, file.name if file and origin == str(file) else origin) for name, value, origin in rows)
         table(("setting", "value", "from"), shown)

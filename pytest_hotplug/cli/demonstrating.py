@@ -17,7 +17,8 @@ from typing import Any
 import click
 
 from pytest_hotplug.cli.observing import Observer
-from pytest_hotplug.cli.output import emit_json, json_option
+from pytest_hotplug.cli.output import json_line, json_option
+from pytest_hotplug.cli.scaffolding import making
 from pytest_hotplug.reloader.errors import UsageError
 
 __all__ = ["demo"]
@@ -159,14 +160,19 @@ def _copy(keep: str | None) -> Iterator[Path]:
     if keep and project.exists() and any(project.iterdir()):
         raise UsageError(f"{keep} is not empty; name a new directory", "already-exists")
     try:
-        project.mkdir(parents=True, exist_ok=True)
-        ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
-        shutil.copytree(examples(), project / "example_plugins", ignore=ignore)
-        (project / "pyproject.toml").write_text(PROJECT, "utf-8")
+        with making(project):
+            _fill(project)
         yield project
     finally:
         if temporary is not None:
             shutil.rmtree(temporary)
+
+
+def _fill(project: Path) -> None:
+    project.mkdir(parents=True, exist_ok=True)
+    ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
+    shutil.copytree(examples(), project / "example_plugins", ignore=ignore)
+    (project / "pyproject.toml").write_text(PROJECT, "utf-8")
 
 
 def examples() -> Path:
@@ -176,7 +182,7 @@ def examples() -> Path:
 
 
 def _as_json(facts: dict[str, Any], text: str) -> None:
-    emit_json(facts)
+    click.echo(json_line(facts))
 
 
 def _as_text(facts: dict[str, Any], text: str) -> None:

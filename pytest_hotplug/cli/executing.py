@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sys
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import click
 import msgspec
 
-from pytest_hotplug.cli.ondisk import PluginOnDisk, plugins_on_disk
-from pytest_hotplug.cli.output import as_text, directory_option, emit_json, jsonable
-from pytest_hotplug.reloader.errors import HotplugError, UsageError, fault_from
+from pytest_hotplug.cli.ondisk import PluginOnDisk, complete_plugin, plugins_on_disk
+from pytest_hotplug.cli.output import as_text, directory_option, json_line, jsonable, say
+from pytest_hotplug.cli.serving import manager_of_project
+from pytest_hotplug.cli.supervised import FORKS, Interrupted, supervised
+from pytest_hotplug.cli.verdict import Told
+from pytest_hotplug.reloader.errors import HotplugError, UsageError, fault_from, visible
 from pytest_hotplug.reloader.manifest import Parameter
-from pytest_hotplug.reloader.settings import read_settings
 
 __all__ = ["test_plugin"]
+
+
+def _complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Offer plugins for the first word; what follows are the plugin's own parameters."""
+    before = [word for word in ctx.params.get("arguments") or () if word != "--json"]
+    return [] if before else complete_plugin(ctx, parameter, incomplete)
 
 
 @click.command(
@@ -25,14 +32,16 @@ __all__ = ["test_plugin"]
     context_settings={"ignore_unknown_options": True, "help_option_names": []},
     add_help_option=False,
 )
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="NAME [--KEY VALUE]...")
+@click.argument(
+    "arguments", nargs=-1, type=click.UNPROCESSED, metavar="NAME [--KEY VALUE]...", shell_complete=_complete
+)
 @directory_option
 @click.pass_context
 def test_plugin(ctx: click.Context, arguments: tuple[str, ...]) -> int:
     """Execute a plugin with any --key value (JSON where it parses) and print the result as JSON.
 
     With --json the result is wrapped in an object; `hotplug run NAME --help` shows the parameters.
-    What the plugin itself prints goes to stderr.
+    What the plugin itself prints goes to stderr. It runs in a child process.
 
     \b
     Examples:
@@ -40,54 +49,47 @@ def test_plugin(ctx: click.Context, arguments: tuple[str, ...]) -> int:
       hotplug run greeter --name Ada --language fr
     """
     rest = list(arguments)
+    as_json = False
+    while rest[:1] == ["--json"]:
+        as_json = bool(rest.pop(0))
     name = rest.pop(0) if rest and not rest[0].startswith("-") else ""
     wants_help = bool({"-h", "--help"} & set(rest))
     if not name:
         if not wants_help:
             raise click.UsageError("Missing argument 'NAME'. 'hotplug list' shows the plugins.", ctx)
-        click.echo(ctx.get_help())
+        say(ctx.get_help())
         return 0
     plugin = plugins_on_disk([name])[0]
     if wants_help:
-        click.echo(ctx.get_help())
-        click.echo(_parameters(plugin))
+        say(ctx.get_help())
+        say(_parameters(plugin))
         return 0
-    as_json = "--json" in rest and "json" not in plugin.manifest.parameters
-    if as_json:
+    if "--json" in rest and "json" not in plugin.manifest.parameters:
+        as_json = True
         rest.remove("--json")
-    result = _execute(name, parse_arguments(rest, plugin.manifest.parameters))
-    if as_json:
-        emit_json({"source": "disk", "plugin": name, "result": jsonable(result)})
-    else:
-        click.echo(as_text(result))
+    given = parse_arguments(rest, plugin.manifest.parameters)
+    with supervised(name, partial(_execute, name, given, as_json=as_json)) as text:
+        say(text)
     return 0
 
 
-def _execute(name: str, arguments: dict[str, Any]) -> Any:
-    from pytest_hotplug.default import PluginManager
-
-    project = read_settings()
-    sys.path[:0] = [str((project.root / path).resolve()) for path in project.settings.pythonpath]
-    settings = msgspec.structs.replace(project.settings, on_change="all-wait")
-    with (
-        contextlib.redirect_stdout(sys.stderr),  # stdout is for the result alone
-        PluginManager.from_settings(settings, project.root, keeps="read-only") as manager,
-    ):
+def _execute(name: str, arguments: dict[str, Any], *, as_json: bool) -> str:
+    """Execute the entry and return the text to print."""
+    with manager_of_project(keeps="read-only", on_change="all-wait") as manager:
         generation = manager.load(name)
         try:
-            return manager.execute(name, **arguments)
-        except HotplugError:
+            result = manager.execute(name, **arguments)
+        except (HotplugError, Interrupted):
             raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever the entry raises is told to its author
+        except BaseException as error:  # whatever the entry raises is told to its author
+            if isinstance(error, KeyboardInterrupt) and not FORKS:
+                raise
             root, files = generation.namespace.path, generation.snapshot.files
             fault = fault_from(error, plugin=name, root=root, files=files, doing="execution")
-            raise _EntryFailed(fault.render(f"{name}: the entry raised.")) from None
-
-
-class _EntryFailed(click.ClickException):
-    """The plugin's own exception, told without our traceback."""
-
-    exit_code = 1
+            raise Told(fault.render(f"{name}: the entry raised.")) from None
+        if as_json:
+            return json_line({"source": "disk", "plugin": name, "result": jsonable(result)})
+        return as_text(result)
 
 
 def parse_arguments(given: list[str], declared: Mapping[str, Parameter]) -> dict[str, Any]:
@@ -113,12 +115,12 @@ def parse_arguments(given: list[str], declared: Mapping[str, Parameter]) -> dict
 def _typed(value: str) -> Any:
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter for brackets without end
         return value
 
 
 def _parameters(plugin: PluginOnDisk) -> str:
-    lines = [f"\nParameters of {plugin.name} {plugin.version}:"]
+    lines = [f"\nParameters of {plugin.name} {visible(plugin.version)}:"]
     for name, parameter in plugin.manifest.parameters.items():
         facts = [str(parameter.type)]
         if parameter.required:
@@ -127,5 +129,5 @@ def _parameters(plugin: PluginOnDisk) -> str:
             facts.append(f"default {json.dumps(parameter.default)}")
         if parameter.options:
             facts.append("one of " + ", ".join(map(json.dumps, parameter.options)))
-        lines.append(f"  --{name:<18} {parameter.description} ({'; '.join(facts)})")
+        lines.append(visible(f"  --{name:<18} {parameter.description} ({'; '.join(facts)})"))
     return "\n".join(lines if len(lines) > 1 else [f"\n{plugin.name} declares no parameters."])

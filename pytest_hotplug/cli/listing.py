@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from pytest_hotplug.cli.ondisk import misnamed, nothing_found, plugin_argument, plugins_on_disk
-from pytest_hotplug.cli.output import directory_option, emit_json, json_option, plain, table
+from pytest_hotplug.cli.output import directory_option, emit_json, json_option, plain, say, table
 
 __all__ = ["list_plugins", "status"]
 
@@ -23,15 +23,15 @@ def list_plugins(as_json: bool) -> int:
     """
     found = plugins_on_disk()
     for line in misnamed():
-        click.echo(f"hotplug: {line}", err=True)
+        say(f"hotplug: {line}", err=True)
     if as_json:
         emit_json({"source": "disk", "plugins": [plugin.facts() for plugin in found]})
     elif found:
         rows = [(p.name, p.version, p.digest[:12], p.state, p.problem) for p in found]
         table(("plugin", "version", "digest", "state", ""), rows)
-        click.echo("(read from disk)")
+        say("(read from disk)")
     else:
-        click.echo(f"hotplug: {nothing_found()}", err=True)
+        say(f"hotplug: {nothing_found()}", err=True)
     return 0 if found else 5
 
 
@@ -53,6 +53,6 @@ def status(name: str, as_json: bool) -> int:
     else:
         for key, value in plugin.facts().items():
             if value not in (None, "", [], {}):
-                click.echo(f"{key + ':':<14}{plain(value)}")
-        click.echo("(read from disk)")
+                say(f"{key + ':':<14}{plain(value)}")
+        say("(read from disk)")
     return 1 if plugin.problem else 0

@@ -9,14 +9,23 @@ from typing import Any, TypeVar
 import click
 
 from pytest_hotplug.reloader.discovery import Found, find_misnamed, find_plugins
-from pytest_hotplug.reloader.errors import HotplugError, InvalidPluginName, PluginFault, UnknownPlugin
-from pytest_hotplug.reloader.fingerprint import settle
+from pytest_hotplug.reloader.errors import HotplugError, InvalidPluginName, PluginFault, UnknownPlugin, visible
+from pytest_hotplug.reloader.fingerprint import Snapshot, Unsettled, settle
 from pytest_hotplug.reloader.loader import manifest_of
 from pytest_hotplug.reloader.manifest import Manifest
 from pytest_hotplug.reloader.names import is_plugin_name
 from pytest_hotplug.reloader.settings import Project, layouts, read_settings
 
-__all__ = ["PluginOnDisk", "find_on_disk", "misnamed", "nothing_found", "plugin_argument", "plugins_on_disk"]
+__all__ = [
+    "PluginOnDisk",
+    "complete_plugin",
+    "find_on_disk",
+    "misnamed",
+    "nothing_found",
+    "plugin_argument",
+    "plugins_on_disk",
+    "read_plugin",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -72,7 +81,7 @@ def misnamed() -> list[str]:
     """Return a line for each directory that would be a plugin if its name allowed it."""
     project = read_settings()
     paths = find_misnamed(layouts(project.settings, project.root), project.settings.exclude)
-    return [f"{path} is left out: {InvalidPluginName(path.name)}" for path in paths]
+    return [f"{visible(str(path))} is left out: {InvalidPluginName(path.name)}" for path in paths]
 
 
 def plugins_on_disk(names: Sequence[str] = ()) -> list[PluginOnDisk]:
@@ -81,34 +90,46 @@ def plugins_on_disk(names: Sequence[str] = ()) -> list[PluginOnDisk]:
     for name in names:
         if name not in found:
             raise (UnknownPlugin if is_plugin_name(name) else InvalidPluginName)(name, found)
-    return [_read(found[name]) for name in (names or found)]
+    return [read_plugin(found[name]) for name in (names or found)]
 
 
-def _read(found: Found) -> PluginOnDisk:
+def read_plugin(found: Found) -> PluginOnDisk:
+    """Read one plugin, with the digest that its loaded version has."""
+    snapshot = None
     try:
-        snapshot = settle(found.path, plugin=found.name, debounce=0.0, settle_max=2.0)
+        snapshot = _settled(found)
+        manifest = manifest_of(found, snapshot)
+        if manifest.watch_ignore:
+            snapshot = _settled(found, manifest.watch_ignore)
     except PluginFault as fault:
-        return PluginOnDisk(found, problem=str(fault))
-    try:
-        return PluginOnDisk(found, snapshot.digest, manifest_of(found, snapshot))
-    except PluginFault as fault:
-        return PluginOnDisk(found, snapshot.digest, problem=str(fault))
+        return PluginOnDisk(found, snapshot.digest if snapshot else "", problem=str(fault))
+    except Unsettled as error:
+        return PluginOnDisk(found, problem=f"{error} [not-loaded]")
+    return PluginOnDisk(found, snapshot.digest, manifest)
+
+
+def _settled(found: Found, ignore: Sequence[str] = ()) -> Snapshot:
+    digest = read_settings().settings.digest
+    return settle(found.path, plugin=found.name, ignore=ignore, debounce=0.0, settle_max=2.0, digest=digest)
 
 
 def nothing_found(project: Project | None = None) -> str:
     """Return what to say when there are no plugins: where we looked, and what to do."""
     project = project or read_settings()
-    places = ", ".join(str(layout.path) for layout in layouts(project.settings, project.root))
+    places = ", ".join(visible(str(layout.path)) for layout in layouts(project.settings, project.root))
+    if not places:
+        return "no plugin dir is configured: 'plugin_dirs' is empty; name a directory there [no-plugins]"
     return f"no plugins in {places}; 'hotplug init NAME' makes one, 'plugin_dirs' names other places [no-plugins]"
 
 
 def plugin_argument(name: str, **options: Any) -> Callable[[F], F]:
     """Add an argument that a shell completes with the project's plugins."""
+    return click.argument(name, shell_complete=complete_plugin, **options)
 
-    def nearest(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-        try:
-            return [plugin for plugin in find_on_disk() if plugin.startswith(incomplete)]
-        except HotplugError:  # in the middle of a command line there is nobody to tell
-            return []
 
-    return click.argument(name, shell_complete=nearest, **options)
+def complete_plugin(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Return the plugins whose names begin so."""
+    try:
+        return [plugin for plugin in find_on_disk() if plugin.startswith(incomplete)]
+    except HotplugError:  # in the middle of a command line there is nobody to tell
+        return []

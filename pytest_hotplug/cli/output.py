@@ -1,4 +1,8 @@
-"""How commands print: tables for people, JSON with a schema version for programs."""
+"""How commands print: tables for people, JSON with a schema version for programs.
+
+Nothing that a plugin or a directory is called reaches a terminal unescaped, and who no longer reads
+doesn't change what a command finds out.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +18,25 @@ import click
 
 from pytest_hotplug.reloader.errors import visible
 
-__all__ = ["as_text", "directory_option", "emit_json", "json_option", "jsonable", "plain", "table"]
+__all__ = [
+    "as_text",
+    "directory_option",
+    "discard",
+    "emit_json",
+    "json_line",
+    "json_option",
+    "jsonable",
+    "plain",
+    "say",
+    "shortened",
+    "table",
+]
 
 SCHEMA_VERSION = 1
 NARROW = 60  # columns; below that a table would be all ellipses
 UNBOUNDED = 1000  # columns of a table that goes to a file or a pipe: one line a row
+DEEPEST = 100  # levels of a result; far below what Python's own recursion allows
+LONGEST = 2000  # characters of a line for people
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -41,30 +59,109 @@ def directory_option(function: F) -> F:
     return option(function)
 
 
-def emit_json(facts: Mapping[str, Any], file: TextIO | None = None) -> None:
-    """Print one JSON object on one line, to `file` or to stdout."""
-    click.echo(json.dumps({"schema_version": SCHEMA_VERSION, **facts}, ensure_ascii=False, default=str), file=file)
+def say(text: str, *, err: bool = False, color: bool | None = None) -> None:
+    """Print a text; when nobody reads any more, go on in silence to the verdict."""
+    try:
+        click.echo(text, err=err, color=color)
+    except BrokenPipeError:
+        discard(sys.stderr if err else sys.stdout)
+
+
+def discard(stream: TextIO) -> None:
+    """Let what is still buffered go nowhere: the interpreter would fail on it once more when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def shortened(text: str) -> str:
+    """Return `text` with lines of endless length cut, and a note of how much is missing."""
+    return "\n".join(
+        line if len(line) <= LONGEST else f"{line[:LONGEST]} ... ({len(line) - LONGEST:,} more characters; see --json)"
+        for line in text.split("\n")
+    )
+
+
+def emit_json(facts: Mapping[str, Any]) -> None:
+    """Print one JSON object on one line."""
+    say(json_line(facts))
+
+
+def json_line(facts: Mapping[str, Any]) -> str:
+    """Return one JSON object on one line."""
+    return _dumped({"schema_version": SCHEMA_VERSION, **facts})
 
 
 def as_text(value: Any) -> str:
     """Return a result as JSON for people."""
-    return json.dumps(jsonable(value), indent=2, ensure_ascii=False)
+    return _dumped(jsonable(value), indent=2)
+
+
+def _dumped(value: Any, indent: int | None = None) -> str:
+    """Return JSON with letters as they are, as far as the terminal can show them; all else is escaped."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False, default=str)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent, default=str)
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def jsonable(value: Any, around: tuple[int, ...] = ()) -> Any:
-    """Return a value as JSON can hold it; what JSON has no word for (NaN, a cycle, an object) becomes its repr."""
+    """Return a value as JSON can hold it, whatever it is and does.
+
+    What JSON has no word for (NaN, an object) becomes its repr, a cycle or what lies too deep
+    "...", and an integer that Python won't write in decimal its hexadecimal digits.
+    """
+    try:
+        return _jsonable(value, around)
+    except BaseException:  # noqa: BLE001  # a plugin's object: its methods may raise anything
+        return _repr(value)
+
+
+def _jsonable(value: Any, around: tuple[int, ...]) -> Any:
+    if isinstance(value, int):
+        int.__repr__(value)  # raises for more digits than Python converts
     if value is None or isinstance(value, (str, int)):
         return value
     if isinstance(value, float):
-        return value if math.isfinite(value) else repr(value)
-    if id(value) in around:
+        return value if math.isfinite(value) else float.__repr__(value)
+    if id(value) in around or len(around) > DEEPEST:
         return "..."
     around = (*around, id(value))
     if isinstance(value, Mapping):
-        return {key if isinstance(key, str) else repr(key): jsonable(item, around) for key, item in value.items()}
+        items = list(value.items())
+        names = _names([key for key, _ in items])
+        return {name: jsonable(item, around) for name, (_, item) in zip(names, items, strict=True)}
     if isinstance(value, (list, tuple)):
         return [jsonable(item, around) for item in value]
     return repr(value)
+
+
+def _names(keys: Sequence[Any]) -> list[str]:
+    """Return a name for each key, no two the same: 1 and "1" are different keys."""
+    taken = {key for key in keys if isinstance(key, str)}
+    names = []
+    for key in keys:
+        name = key if isinstance(key, str) else _repr(key)
+        while not isinstance(key, str) and name in taken:
+            name = f"{name} ({type(key).__name__})"
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def _repr(value: Any) -> str:
+    try:
+        return repr(value)
+    except BaseException as error:  # noqa: BLE001  # as in jsonable
+        return (
+            hex(value)
+            if isinstance(value, int)
+            else f"<{type(value).__name__}: its repr raised {type(error).__name__}>"
+        )
 
 
 def plain(value: object) -> str:
@@ -72,7 +169,7 @@ def plain(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {plain(item)}" for key, item in value.items())
+        return ", ".join(f"{visible(str(key))}: {plain(item)}" for key, item in value.items())
     if isinstance(value, (list, tuple)):
         return ", ".join(map(plain, value))
     return "" if value is None else visible(str(value))
@@ -84,15 +181,27 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
     cells = [[plain(cell) for cell in row] for row in rows]
     wide = UNBOUNDED if not sys.stdout.isatty() and "COLUMNS" not in os.environ else None
-    console = Console(highlight=False, width=wide)
-    if console.width < NARROW:
-        click.echo("\n".join(_as_lines(columns, row) for row in cells))
+    width = Console(width=wide).width
+    if width < NARROW:
+        say("\n".join(_as_lines(columns, row) for row in cells))
         return
+    coloured = _wants_colour()
     drawn = io.StringIO()  # click writes it: what a closed pipe means is told in one place
-    inner = Console(file=drawn, highlight=False, width=console.width, force_terminal=console.is_terminal)
-    inner.print(_drawn(columns, cells))
+    console = Console(
+        file=drawn, highlight=False, width=width, force_terminal=coloured, color_system="auto" if coloured else None
+    )
+    console.print(_drawn(columns, cells))
     lines = [line.rstrip() for line in drawn.getvalue().splitlines()]
-    click.echo("\n".join(lines), color=console.is_terminal)
+    say("\n".join(lines), color=coloured)
+
+
+def _wants_colour() -> bool:
+    """Tell whether bold is wanted: NO_COLOR beats FORCE_COLOR (0: never) beats the terminal."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if forced := os.environ.get("FORCE_COLOR"):
+        return forced != "0"
+    return sys.stdout.isatty()
 
 
 def _drawn(columns: Sequence[str], cells: Iterable[Sequence[str]]) -> Any:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import sys
-import traceback
 
 import click
+from click.shell_completion import CompletionItem
 
 from pytest_hotplug import __version__
-from pytest_hotplug.cli.output import emit_json
-from pytest_hotplug.reloader.errors import HotplugError, ParameterError, UnknownPlugin, UsageError, did_you_mean
+from pytest_hotplug.cli.output import discard, emit_json, say, shortened
+from pytest_hotplug.cli.verdict import verdict
+from pytest_hotplug.reloader.errors import did_you_mean
+from pytest_hotplug.reloader.settings import unknown_variables
 
 __all__ = ["Group", "cli", "run"]
 
@@ -21,13 +24,24 @@ _COMMANDS = {
     "completion": "completing:completion",
     "config": "configuring:config",
     "demo": "demonstrating:demo",
+    "digest": "digesting:digest",
+    "disable-hot-reload": "pausing:disable",
+    "enable-hot-reload": "pausing:enable",
+    "history": "keeping:history",
     "init": "scaffolding:init",
     "list-plugins-hot": "listing:list_plugins",
+    "rollback": "keeping:rollback",
     "status": "listing:status",
     "test-plugin": "executing:test_plugin",
     "watch": "watching:watch",
+    "why": "explaining:why",
 }
-_ALIASES = {"list": "list-plugins-hot", "run": "test-plugin"}
+_ALIASES = {
+    "disable": "disable-hot-reload",
+    "enable": "enable-hot-reload",
+    "list": "list-plugins-hot",
+    "run": "test-plugin",
+}
 
 
 class Group(click.Group):
@@ -52,6 +66,11 @@ class Group(click.Group):
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl([(short.get(n, n), c.get_short_help_str()) for n, c in commands if c is not None])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer the short names that everybody types beside the long ones."""
+        short = [CompletionItem(alias) for alias in _ALIASES if alias.startswith(incomplete)]
+        return sorted([*short, *super().shell_complete(ctx, incomplete)], key=lambda item: str(item.value))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -79,51 +98,66 @@ def cli(ctx: click.Context, directory: str | None) -> None:
     """
     if directory:
         os.chdir(directory)
+    for line in unknown_variables():
+        say(f"hotplug: {line}", err=True)
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 
 
 def run(arguments: list[str]) -> int:
     """Run the command line and return the exit code; no traceback of ours for a plugin's or a user's fault."""
+    _mend_streams()
     as_json, out = "--json" in arguments, sys.stdout
-    # A plain `kill` ends a command as Ctrl-C does: processes and temporary directories go with it.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _end_as_at_ctrl_c()
     try:
         code = cli.main(arguments, prog_name="hotplug", standalone_mode=False)
-        sys.stdout.flush()
+        _flush()
         return code if isinstance(code, int) else 0
     except SystemExit as ended:  # click ends so after completing a word, and, with stdout wrapped, at a closed pipe
         return int(ended.code or 0) if sys.stdout is out else 0
-    except click.UsageError as error:
-        message = error.format_message()
-        return _failed(message if message.endswith("]") else f"{message} [usage]", 4, as_json)
-    except click.ClickException as error:
-        return _failed(error.format_message(), 1, as_json)
-    except (click.Abort, KeyboardInterrupt):
-        return _failed("interrupted", 2, as_json)
-    except (ParameterError, UnknownPlugin, UsageError) as error:
-        return _failed(str(error), 4, as_json)
-    except HotplugError as error:
-        return _failed(str(error), 1, as_json)
     except BrokenPipeError:
-        _discard_output()
+        discard(sys.stdout)
         return 0
-    except Exception as error:  # noqa: BLE001  # the last resort: exit code 3
+    except BaseException as error:  # noqa: BLE001  # every end of a command has a sentence and an exit code
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            _discard_output()
+            discard(sys.stdout)
             return _failed(f"the disk is full: {error} [disk-full]", 1, as_json=False)
-        traceback.print_exc()
-        return _failed(f"internal error: {error!r}; please report it with the lines above [internal]", 3, as_json)
+        return _failed(*verdict(error), as_json)
 
 
-def _discard_output() -> None:
-    """Let what is still buffered go nowhere: the interpreter would fail on it once more when it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _mend_streams() -> None:
+    """Put a null device where a stream was closed (`>&-`), and let none fail at a letter that it can't write."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115  # for good
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _end_as_at_ctrl_c() -> None:
+    """Let a plain `kill`, or a terminal that closes, end a command as Ctrl-C does: its children go with it."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # nohup asked for that
+            signal.signal(number, signal.default_int_handler)
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        discard(sys.stdout)
 
 
 def _failed(message: str, code: int, as_json: bool) -> int:
     if as_json:
         emit_json({"error": message, "exit_code": code})
     else:
-        click.echo(f"hotplug: {message}", err=True)
+        say(f"hotplug: {shortened(message)}", err=True)
     return code

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from pytest_hotplug.cli.ondisk import find_on_disk
-from pytest_hotplug.cli.output import directory_option, emit_json, json_option
-from pytest_hotplug.reloader.errors import InvalidPluginName, UsageError
+from pytest_hotplug.cli.output import directory_option, emit_json, json_option, say
+from pytest_hotplug.reloader.errors import HotplugError, InvalidPluginName, UsageError, near, visible
 from pytest_hotplug.reloader.names import is_plugin_name
 from pytest_hotplug.reloader.settings import Layout, Project, layouts, read_settings
 
-__all__ = ["init"]
+__all__ = ["init", "making"]
 
 MAIN = '''\
 """What {name} does."""
@@ -70,18 +73,18 @@ def init(name: str, plugin_dir: str | None, as_json: bool) -> int:
     target = layout.path / name
     others = find_on_disk(project)
     if target.exists() or name in others:
-        where = os.path.relpath(target if target.exists() else others[name].path)
-        raise UsageError(f"{where} exists already; choose another name or remove it", "already-exists")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _make(name, target, layout)
-    shown = os.path.relpath(target)
+        raise _in_the_way(target if target.exists() else others[name].path)
+    with making(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _make(name, target, layout)
+    shown = visible(os.path.relpath(target))
     if as_json:
         emit_json({"plugin": name, "path": str(target.resolve())})
     else:
-        click.echo(f"{shown}/ is a plugin now. Next:")
-        click.echo(f"  hotplug run {name} --name Ada")
-        click.echo(f"  pytest {shown}")
-        click.echo("  pytest --hotplug-watch")
+        say(f"{shown}/ is a plugin now. Next:")
+        say(f"  hotplug run {name} --name Ada")
+        say(f"  pytest {shown}")
+        say("  pytest --hotplug-watch")
     return 0
 
 
@@ -105,10 +108,44 @@ def _make(name: str, target: Path, layout: Layout) -> None:
         "entry_point": "main.run",
         "parameters": {"name": {"type": "string", "default": "world", "description": "whom to greet"}},
     }
-    beside = target.with_name(f".{name}.new")
-    beside.mkdir()
     named = {layout.manifest_keys.get(key, key): value for key, value in manifest.items()}
-    (beside / layout.manifest[0]).write_text(json.dumps(named, indent=2) + "\n", "utf-8")
-    (beside / "main.py").write_text(MAIN.format(name=name), "utf-8")
-    (beside / f"test_{name}.py").write_text(TEST.format(name=name), "utf-8")
-    beside.rename(target)
+    files = {
+        layout.manifest[0]: json.dumps(named, indent=2) + "\n",
+        "main.py": MAIN.format(name=name),
+        f"test_{name}.py": TEST.format(name=name),
+    }
+    beside = target.with_name(f".{name}.new")
+    _remove_left_over(beside, files)
+    beside.mkdir()
+    try:
+        for file, content in files.items():
+            (beside / file).write_text(content, "utf-8")
+        beside.rename(target)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
+def _remove_left_over(beside: Path, files: Iterable[str]) -> None:
+    """Remove what an init that was killed left; anything else in that place is not ours to remove."""
+    if not beside.exists():
+        return
+    if not beside.is_dir() or {path.name for path in beside.iterdir()} - set(files):
+        raise _in_the_way(beside)
+    shutil.rmtree(beside)
+
+
+def _in_the_way(path: Path) -> UsageError:
+    where = visible(os.path.relpath(path))
+    return UsageError(f"{where} exists already; choose another name or remove it", "already-exists")
+
+
+@contextmanager
+def making(target: Path) -> Iterator[None]:
+    """Tell in a sentence why something can't be made; raises HotplugError `[cannot-write]`."""
+    try:
+        yield
+    except OSError as error:
+        place = f"{visible(near(error.filename))}: " if error.filename else ""
+        said = f"{visible(near(target))} can't be made ({place}{error.strerror})"
+        raise HotplugError(f"{said}; choose another place or mend its permissions [cannot-write]") from None

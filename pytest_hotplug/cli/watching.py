@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from pytest_hotplug.cli.ondisk import nothing_found
-from pytest_hotplug.cli.output import directory_option, emit_json, json_option
-from pytest_hotplug.reloader.errors import HotplugError, PluginDisabled
+from pytest_hotplug.cli.output import directory_option, discard, json_line, json_option, say, shortened
+from pytest_hotplug.reloader.errors import HotplugError, PluginDisabled, visible
 from pytest_hotplug.reloader.outcomes import KeptCurrent, Outcome, Reloaded, Unchanged
 from pytest_hotplug.reloader.settings import Settings, read_settings
 from pytest_hotplug.reloader.watching import Batch, Watch, Watching, plugins_touched
@@ -45,7 +45,7 @@ def watch(poll: float | None, as_json: bool) -> int:
     sys.path[:0] = [str((project.root / path).resolve()) for path in project.settings.pythonpath]
     teller = _Teller(as_json, sys.stdout)
     with (
-        _until_terminated() as ended,
+        _until_interrupted(),
         contextlib.redirect_stdout(sys.stderr),  # what plugins print must not mix with our lines
         PluginManager.from_settings(project.settings, project.root, starts=False) as manager,
     ):
@@ -53,21 +53,17 @@ def watch(poll: float | None, as_json: bool) -> int:
             teller.nothing(nothing_found(project))
             return 5
         _watch(manager, teller)
-        ended.wait()
+        threading.Event().wait()
     return 0
 
 
 @contextlib.contextmanager
-def _until_terminated() -> Iterator[threading.Event]:
-    """Give an event that SIGTERM sets; Ctrl-C is a good end too."""
-    ended = threading.Event()
-    previous = signal.signal(signal.SIGTERM, lambda number, frame: ended.set())
+def _until_interrupted() -> Iterator[None]:
+    """Make of Ctrl-C, and of the signals that mean the same, a good end; also while a load hangs."""
     try:
-        yield ended
+        yield
     except KeyboardInterrupt:
-        click.echo("hotplug: stopped watching", err=True)
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+        say("hotplug: stopped watching", err=True)
 
 
 def _watch(manager: PluginManager, teller: _Teller) -> None:
@@ -111,7 +107,7 @@ def _first(manager: PluginManager, name: str) -> dict[str, Any]:
         "event": "loaded",
         "plugin": name,
         "serving": generation.number,
-        "text": f"{name}: version {generation.version}",
+        "text": visible(f"{name}: version {generation.version}"),
     }
 
 
@@ -142,15 +138,17 @@ class _Teller:
     out: TextIO
 
     def tell(self, facts: dict[str, Any]) -> None:
-        if self.as_json:
-            emit_json(facts, self.out)
-        else:
-            click.echo(facts["text"], self.out)
-        self.out.flush()
+        """Write a line; ends the watch when nobody reads it, whichever thread finds out."""
+        try:
+            click.echo(json_line(facts) if self.as_json else shortened(facts["text"]), self.out)
+            self.out.flush()
+        except BrokenPipeError:
+            discard(self.out)
+            _thread.interrupt_main()
 
     def nothing(self, text: str) -> None:
         """Say why there is nothing to watch."""
         if self.as_json:
-            emit_json({"error": text, "exit_code": 5}, self.out)
+            self.tell({"error": text, "exit_code": 5})
         else:
-            click.echo(f"hotplug: {text}", err=True)
+            say(f"hotplug: {text}", err=True)

@@ -73,7 +73,10 @@ class LoopThread:
         if threading.current_thread() is self._thread:
             work.close()
             raise UsageError("an async plugin function was run from the manager's own loop; await it", "inside-loop")
-        return asyncio.run_coroutine_threadsafe(work, self._running()).result()
+        result, error = asyncio.run_coroutine_threadsafe(_caught(work), self._running()).result()
+        if error is not None:
+            raise error
+        return result
 
     def _running(self) -> asyncio.AbstractEventLoop:
         import asyncio
@@ -97,6 +100,14 @@ class LoopThread:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+async def _caught(work: Coroutine[Any, Any, Any]) -> tuple[Any, BaseException | None]:
+    """Await `work`; an exit or an interrupt of its own is handed back, for it would end the loop."""
+    try:
+        return await work, None
+    except (SystemExit, KeyboardInterrupt) as error:
+        return None, error
 
 
 def _on(loop: asyncio.AbstractEventLoop, work: Callable[[], object]) -> None:

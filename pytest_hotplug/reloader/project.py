@@ -21,10 +21,10 @@ def find_project(start: Path) -> tuple[Path, Path | None]:
     start = start.absolute()
     for directory in (start, *start.parents):
         own = directory / "hotplug.toml"
-        if own.is_file():
+        if os.path.isfile(own):
             return directory, own
         shared = directory / "pyproject.toml"
-        if shared.is_file() and settings_table(shared) is not None:
+        if os.path.isfile(shared) and settings_table(shared) is not None:
             return directory, shared
     return start, None
 
@@ -38,6 +38,8 @@ def settings_table(file: Path) -> dict[str, Any] | None:
         data = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: {error}", "bad-setting") from None
+    except OSError as error:
+        raise UsageError(f"{file} can't be read: {error.strerror}", "bad-setting") from None
     if file.name == "hotplug.toml":
         table = data.get("tool", {}).get("hotplug", data) if "tool" in data else data
     else:

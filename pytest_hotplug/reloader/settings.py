@@ -15,11 +15,14 @@ from typing import Any, Literal, get_type_hints
 
 import msgspec
 
-from pytest_hotplug.reloader.errors import UsageError, did_you_mean
+from pytest_hotplug.reloader.errors import UsageError, did_you_mean, visible
 from pytest_hotplug.reloader.project import default_package, find_project, plugin_dir_path, settings_table
 
-__all__ = ["Layout", "Project", "Settings", "layouts", "read_settings"]
+__all__ = ["Layout", "Project", "Settings", "layouts", "read_settings", "unknown_variables"]
 
+LEAST_POLL_INTERVAL = 0.001  # seconds; below it polling is a busy loop
+_OTHER_VARIABLES = ("HOTPLUG_WATCH", "HOTPLUG_WATCH_RUN", "HOTPLUG_CI_BUDGET", "HOTPLUG_SOAK")
+_NOT_BY_VARIABLE = ("dirs", "manifest_keys")
 OnChange = Literal["first-waits", "all-wait", "serve-current"]
 
 
@@ -126,7 +129,7 @@ def read_settings(
 
     Raises UsageError `[bad-setting]` that names the origin, the setting and the nearest known name.
     """
-    root, file = find_project(start or Path.cwd())
+    root, file = find_project(start or _here())
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for origin, found in (
@@ -138,6 +141,13 @@ def read_settings(
         values.update(found)
         origins.update(dict.fromkeys(found, origin))
     return Project(root, file, make_settings(values, origins), origins)
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("the working directory was deleted; go to one that is there", "bad-setting") from None
 
 
 def make_settings(values: Mapping[str, Any], origins: Mapping[str, str] | None = None) -> Settings:
@@ -161,7 +171,21 @@ def make_settings(values: Mapping[str, Any], origins: Mapping[str, str] | None =
         if value < 0 or not math.isfinite(value):
             origin = (origins or {}).get(name, "keyword")
             raise UsageError(f"setting {name!r} (from {origin}) must be finite and not negative", "bad-setting")
+    if settings.poll_interval is not None and settings.poll_interval < LEAST_POLL_INTERVAL:
+        origin = (origins or {}).get("poll_interval", "keyword")
+        least = f"must be at least {LEAST_POLL_INTERVAL} seconds"
+        raise UsageError(f"setting 'poll_interval' (from {origin}) {least}", "bad-setting")
     return settings
+
+
+def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
+    """Return a line for each `HOTPLUG_*` variable that nobody heeds."""
+    names = [name for name in Settings.__struct_fields__ if name not in _NOT_BY_VARIABLE]
+    known = (*_OTHER_VARIABLES, *(f"HOTPLUG_{name.upper()}" for name in names))
+    given = [name for name in (os.environ if environ is None else environ) if name.startswith("HOTPLUG_")]
+    return [
+        f"{visible(name)} is no setting{did_you_mean(name, known)} [bad-setting]" for name in given if name not in known
+    ]
 
 
 def layouts(settings: Settings, root: Path) -> tuple[Layout, ...]:
@@ -200,7 +224,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         found["poll_interval"] = _typed("poll_interval", environ["DB_CHANGE_POLLING_INTERVAL"], hints)
     for name in hints:
         text = environ.get(f"HOTPLUG_{name.upper()}")
-        if text is not None and name not in ("dirs", "manifest_keys"):
+        if text is not None and name not in _NOT_BY_VARIABLE:
             found[name] = _typed(name, text, hints)
     return found
 

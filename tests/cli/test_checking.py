@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 from pathlib import Path
 
-from tests.cli.terminal import GREET, User
+import pytest
+
+from tests.cli.terminal import GREET, HOTPLUG, User, wait_for
+from tests.reloader.workshop import eventually
+from tests.testing.watched import is_alive
+
+posix = pytest.mark.skipif(os.name != "posix", reason="signals and shells of POSIX")
 
 
 def test_every_enabled_plugin_is_checked(user: User) -> None:
-    """One line each; a disabled plugin is left out unless it is named."""
+    """One line each; a disabled plugin is not loaded unless it is named."""
     user.plugin("one")
     user.plugin("two")
     user.plugin("off", manifest={"enabled": False})
     done = user.types("check")
     assert done.code == 0
-    assert [line.split(":")[0] for line in done.out.splitlines()] == ["one", "two"]
+    assert [line.split(":")[0] for line in done.out.splitlines()] == ["off", "one", "two"]
     assert "version 1.0 loads" in done.out
     named = user.types("check", "off")
     assert (named.code, "[disabled]" in named.err) == (1, True)
@@ -120,3 +129,73 @@ def test_no_manifest_forges_a_line_of_the_report(user: User) -> None:
         done = user.types(command)
         assert not [line for line in done.out.splitlines() if line.startswith("hello")], done.out
         assert "\x1b" not in done.out
+
+
+def test_bytes_on_stderr_that_are_no_text_stop_nothing(user: User) -> None:
+    """A plugin that writes binary to stderr and dies is told of, and so are the plugins after it."""
+    user.plugin("binary", "import os\nos.write(2, b'\\xff\\xfe dying \\x1b[31m')\nos._exit(3)\n")
+    user.plugin("good")
+    done = user.types("check")
+    assert done.code == 1
+    assert "exit code 3" in done.err
+    assert "[process-ended]" in done.err
+    assert "\x1b" not in done.err
+    assert "good: version 1.0 loads" in done.out
+
+
+@posix
+def test_a_plugin_that_starts_a_process_at_import_is_not_called_a_timeout(user: User, tmp_path: Path) -> None:
+    """The answer counts, not the end of whoever inherited the pipes; and nothing is left running."""
+    number = tmp_path / "number"
+    starts = f"import pathlib, subprocess\np = subprocess.Popen(['sleep', '60'])\npathlib.Path({str(number)!r})"
+    user.plugin("starter", f"{starts}.write_text(str(p.pid))\n{GREET}")
+    done = user.types("check")
+    assert (done.code, "version 1.0 loads" in done.out) == (0, True), done
+    eventually(lambda: not is_alive(int(number.read_text())), "the end of the plugin's process")
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_check_that_is_ended_takes_its_child_along(user: User, tmp_path: Path, number: int) -> None:
+    """A closed terminal, a kill, Ctrl-C, even SIGKILL: no child stays behind."""
+    hangs = tmp_path / "hangs"
+    user.plugin(
+        "hangs",
+        f"import os, pathlib, time\npathlib.Path({str(hangs)!r}).write_text(str(os.getpid()))\ntime.sleep(60)\n",
+    )
+    with user.starts("check") as checking:
+        wait_for(hangs)
+        eventually(lambda: hangs.read_text() != "", "the number of the child")
+        assert checking.end(number) == (-signal.SIGKILL if number == signal.SIGKILL else 2)
+        eventually(lambda: not is_alive(int(hangs.read_text())), "the end of the child")
+
+
+@posix
+def test_a_reader_that_goes_away_does_not_make_a_broken_plugin_good(user: User) -> None:
+    """`hotplug check | head -0` under pipefail still exits with 1."""
+    user.plugin("bad", "def run(:\n")
+    user.plugin("good")
+    for options in ("", "--json"):
+        line = f'set -o pipefail; "{HOTPLUG[0]}" -m pytest_hotplug check {options} 2>&1 | head -0'
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=user.here, env=user.environment(), capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
+def test_a_disabled_plugin_is_said_to_be_left_out(user: User) -> None:
+    """Not checked is not the same as good; a project with nothing but disabled plugins is not without plugins."""
+    user.plugin("off", manifest={"version": "3", "enabled": False})
+    done = user.types("check")
+    assert (done.code, done.out, done.err) == (0, "off: disabled, not checked\n", "")
+    user.plugin("on")
+    off, on = user.types("check", "--json").lines
+    assert (off["plugin"], off["ok"], off["skipped"]) == ("off", None, "disabled")
+    assert (on["plugin"], on["ok"], on["skipped"]) == ("on", True, None)
+
+
+def test_a_warning_says_whose_it_is(user: User) -> None:
+    """With many plugins, the line alone tells whom it concerns."""
+    user.plugin("typo", manifest={"verison": "1.0"})
+    done = user.types("check")
+    assert done.err.startswith("typo: warning: ")

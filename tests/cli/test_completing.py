@@ -31,7 +31,8 @@ def test_commands_and_plugins_are_completed(user: User) -> None:
     user.plugin("greeter")
     user.plugin("ticker")
     assert complete(user, "hotplug st", 1) == ["status"]
-    assert complete(user, "hotplug status gr", 2) == ["greeter"]
+    for command in ("status", "digest", "enable", "history", "rollback", "why"):
+        assert complete(user, f"hotplug {command} gr", 2) == ["greeter"]
     user.write("hotplug.toml", "broken")
     assert complete(user, "hotplug status gr", 2) == []
 
@@ -41,3 +42,19 @@ def test_an_unknown_shell_is_a_usage_error(user: User) -> None:
     done = user.types("completion", "tcsh")
     assert done.code == 4
     assert all(shell in done.err for shell in ("bash", "zsh", "fish"))
+
+
+def test_short_names_are_completed_as_well(user: User) -> None:
+    """`hotplug ru<TAB>` and `li<TAB>` offer what everybody types."""
+    assert complete(user, "hotplug ru", 1) == ["run"]
+    assert complete(user, "hotplug li", 1) == ["list", "list-plugins-hot"]
+    assert complete(user, "hotplug dis", 1) == ["disable", "disable-hot-reload"]
+
+
+def test_the_plugin_to_run_is_completed(user: User) -> None:
+    """`run we<TAB>` offers plugins, behind --json too, and behind the name nothing that is no parameter."""
+    user.plugin("weather")
+    user.plugin("greeter")
+    for line in ("run we", "test-plugin we", "run --json we"):
+        assert complete(user, f"hotplug {line}", len(line.split())) == ["weather"], line
+    assert complete(user, "hotplug run weather we", 3) == []

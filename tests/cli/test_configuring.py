@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from typing import Any
 
-from tests.cli.terminal import User
+import pytest
+
+from tests.cli.terminal import HOTPLUG, User
 
 
 def settings(user: User, **variables: str) -> dict[str, Any]:
@@ -70,3 +74,45 @@ def test_a_wrong_setting_names_its_origin_and_the_nearest_name(user: User) -> No
         assert (done.code, said in done.err, "Traceback" in done.err) == (4, True, False), (text, done)
     user.write("hotplug.toml", "")
     assert "from environment" in user.types("list", HOTPLUG_DEBOUNCE="soon").err
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="a file that can be opened and not read")
+@pytest.mark.parametrize("file", ["hotplug.toml", "pyproject.toml"])
+def test_a_settings_file_that_can_not_be_read_is_named(user: User, file: str) -> None:
+    """Exit code 4 and the file, instead of a traceback."""
+    (user.here / file).symlink_to("/proc/self/mem")
+    done = user.types("list")
+    assert (done.code, file in done.err, "[bad-setting]" in done.err) == (4, True, True), done
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a directory in use can be deleted on POSIX alone")
+def test_a_working_directory_that_was_deleted_is_said_so(user: User) -> None:
+    """Exit code 4 and what to do."""
+    command = f'mkdir gone; cd gone; rmdir ../gone; "{HOTPLUG[0]}" -m pytest_hotplug list'
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=user.here, env=user.environment(), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 4
+    assert "the working directory was deleted" in done.stderr
+    assert "[bad-setting]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_plugin_dir_at_all_is_said_so(user: User) -> None:
+    """An empty HOTPLUG_PLUGIN_DIRS gives no sentence with a hole in it."""
+    done = user.types("list", HOTPLUG_PLUGIN_DIRS="")
+    assert done.code == 5
+    assert "no plugin dir is configured" in done.err
+    assert "[no-plugins]" in done.err
+
+
+def test_a_misspelt_variable_is_pointed_out(user: User) -> None:
+    """HOTPLUG_DEBOUCE=1 changes nothing, and I am told; variables of other parts are known."""
+    user.plugin("greeter")
+    done = user.types("list", HOTPLUG_DEBOUCE="1")
+    assert done.code == 0
+    assert done.err == "hotplug: HOTPLUG_DEBOUCE is no setting; did you mean 'HOTPLUG_DEBOUNCE'? [bad-setting]\n"
+    assert "HOTPLUG_NOPE is no setting" in user.types("list", HOTPLUG_NOPE="1").err
+    known = {"HOTPLUG_WATCH": "always", "HOTPLUG_CI_BUDGET": "1", "HOTPLUG_SOAK": "1", "HOTPLUG_DEBOUNCE": "0.1"}
+    assert user.types("list", **known).err == ""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from pytest_hotplug import __version__
@@ -9,7 +13,10 @@ from pytest_hotplug.cli import listing, main
 from pytest_hotplug.reloader.errors import HotplugError
 from tests.cli.terminal import User
 
-COMMANDS = ("check", "completion", "config", "demo", "init", "list", "list-plugins-hot", "run", "status", "watch")
+COMMANDS = (
+    "check", "completion", "config", "demo", "digest", "disable", "enable", "history", "init", "list",
+    "list-plugins-hot", "rollback", "run", "status", "watch", "why",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -80,3 +87,26 @@ def test_a_refusal_is_1_and_no_usage_error(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(listing, "plugins_on_disk", refuses)
     assert main(["list"]) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT to a process")
+def test_ctrl_c_right_after_the_start_shows_no_traceback(user: User) -> None:
+    """Whenever it comes once Python runs our code: exit code 2 and one line."""
+    for moment in ("click", "msgspec", "pytest_hotplug.cli.run", "pytest_hotplug.cli.listing"):
+        user.write(
+            "interrupting.py",
+            "import os, signal, sys\n"
+            "class Interrupts:\n"
+            "    def find_spec(self, name, path=None, target=None):\n"
+            f"        if name == {moment!r}:\n"
+            "            os.kill(os.getpid(), signal.SIGINT)\n"
+            "sys.meta_path.insert(0, Interrupts())\n"
+            "from pytest_hotplug.cli import main\n"
+            "sys.argv[1:] = ['list']\n"
+            "raise SystemExit(main())\n",
+        )
+        done = subprocess.run(
+            [sys.executable, "interrupting.py"],
+            cwd=user.here, env=user.environment(), capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr.strip()) == (2, "hotplug: interrupted"), moment

@@ -6,10 +6,13 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.cli.terminal import User, wait_for
+
+posix = pytest.mark.skipif(os.name != "posix", reason="elsewhere the plugin runs in the command's own process")
 
 ECHO = "def run(**given):\n    return given\n"
 TYPED = {
@@ -179,3 +182,152 @@ def test_an_entry_that_exits_is_told_to_return(user: User) -> None:
     user.plugin("leaves", "import sys\ndef run():\n    sys.exit(7)\n")
     done = user.types("run", "leaves")
     assert (done.code, "[execution-error]" in done.err, "Return instead" in done.err) == (1, True, True), done
+
+
+@pytest.mark.parametrize(
+    "raises",
+    [
+        "raise GeneratorExit",
+        "raise asyncio.CancelledError",
+        "raise Own('mine')",
+        "raise BaseExceptionGroup('some', [Own('mine')])",
+    ],
+)
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_whatever_an_entry_raises_is_told_to_its_author(user: User, raises: str, kind: str) -> None:
+    """Not only an Exception: no traceback of ours, and one JSON object for programs."""
+    user.plugin("bad", f"import asyncio\nclass Own(BaseException): ...\n{kind} run():\n    {raises}\n")
+    done = user.types("run", "bad")
+    assert (done.code, done.out) == (1, "")
+    if (kind, raises) != ("async def", "raise asyncio.CancelledError"):  # a cancelled future has lost its traceback
+        assert f"{Path('plugins/bad/main.py')}:4" in done.err
+    assert "[execution-error]" in done.err
+    assert "pytest_hotplug/" not in done.err
+    told = user.types("run", "bad", "--json").json
+    assert (told["exit_code"], "[execution-error]" in told["error"]) == (1, True)
+
+
+def test_a_keyboard_interrupt_of_the_entry_is_not_mine(user: User) -> None:
+    """Nobody pressed a key: it is told as what the entry raised."""
+    user.plugin("bad", "def run():\n    raise KeyboardInterrupt\n")
+    done = user.types("run", "bad")
+    assert (done.code, "[execution-error]" in done.err) == (1, True), done
+
+
+@pytest.mark.parametrize(
+    ("made", "shown"),
+    [
+        ("Odd()", "<Odd: its repr raised ZeroDivisionError>"),
+        ("[{Odd(): 1}]", [{"<Odd: its repr raised ZeroDivisionError>": 1}]),
+        ("10 ** 5000", hex(10**5000)),
+        ("{1: 'a', '1': 'b'}", {"1": "b", "1 (int)": "a"}),
+        ("{True: 'a', 'True': 'b', 'True (bool)': 'c'}", {"True": "b", "True (bool)": "c", "True (bool) (bool)": "a"}),
+        ("'\\ud800'", "\ud800"),
+        ("Endless({'a': 1})", "<Endless: its repr raised ZeroDivisionError>"),
+    ],
+)  # fmt: skip
+def test_a_result_that_resists_does_not_undo_a_good_execution(user: User, made: str, shown: Any) -> None:
+    """An object that can't be shown, a number that is too long, keys that collide, half a character."""
+    odd = "class Odd:\n    def __repr__(self): 1 / 0\n"
+    endless = "class Endless(dict):\n    def __repr__(self): 1 / 0\n    def items(self): 1 / 0\n"
+    user.plugin("odd", f"{odd}{endless}def run():\n    return {made}\n")
+    plain, wrapped = user.types("run", "odd"), user.types("run", "odd", "--json")
+    assert (plain.code, wrapped.code) == (0, 0), (plain, wrapped)
+    assert json.loads(plain.out) == wrapped.json["result"] == shown
+
+
+def test_a_result_that_is_nested_too_deep_is_cut(user: User) -> None:
+    """A list in a list, 100,000 times: the output still parses."""
+    user.plugin("deep", "def run():\n    a = []\n    for _ in range(100_000):\n        a = [a]\n    return a\n")
+    done = user.types("run", "deep")
+    assert done.code == 0, done
+    found = json.loads(done.out)
+    while isinstance(found, list):
+        (found,) = found
+    assert found == "..."
+
+
+def test_brackets_without_end_are_text(echo: User) -> None:
+    """What JSON can't read, for whatever reason, is a word like any other."""
+    brackets = "[" * 50_000
+    done = echo.types("run", "echo", "--v", brackets)
+    assert done.code == 0, done.err[-500:]
+    assert json.loads(done.out)["v"] == brackets
+
+
+def test_json_may_stand_before_the_name(echo: User) -> None:
+    """As with every other command, options may come first."""
+    told = echo.types("run", "--json", "echo", "--text", "x").json
+    assert told["result"]["text"] == "x"
+    echo.plugin("own", ECHO, {"parameters": {"json": {"type": "boolean"}}})
+    assert echo.types("run", "--json", "own", "--json").json["result"] == {"json": True}
+
+
+def test_nothing_below_python_writes_into_the_result(user: User) -> None:
+    """Neither what a plugin's subprocesses print nor sys.__stdout__ lands before the JSON."""
+    user.plugin(
+        "loud",
+        "import os, subprocess, sys\ndef run():\n    subprocess.run([sys.executable, '-c', 'print(1)'])\n"
+        "    print('two', file=sys.__stdout__)\n    os.write(1, b'three')\n    return 4\n",
+    )
+    done = user.types("run", "loud")
+    assert (done.code, done.out) == (0, "4\n")
+    assert all(word in done.err for word in ("1", "two", "three"))
+
+
+@posix
+@pytest.mark.parametrize("how", ["os._exit(0)", "os.kill(os.getpid(), 9)", "__import__('ctypes').CDLL(None)._exit(0)"])
+@pytest.mark.parametrize("where", ["import", "entry"])
+def test_a_plugin_that_ends_the_process_is_no_success(user: User, how: str, where: str) -> None:
+    """os._exit(0), at import or in the entry, is told as what it is, for people and for programs."""
+    user.plugin("ends", f"import os\n{how if where == 'import' else ''}\ndef run():\n    {how}\n")
+    done = user.types("run", "ends")
+    assert (done.code, done.out) == (1, "")
+    assert "hotplug: ends: the plugin ended its process (" in done.err
+    assert "[process-ended]" in done.err
+    told = user.types("run", "ends", "--json").json
+    assert (told["exit_code"], "[process-ended]" in told["error"]) == (1, True)
+
+
+@posix
+def test_work_that_outlives_the_entry_is_waited_for_after_the_result(user: User, tmp_path: Path) -> None:
+    """A thread that is no daemon ends in peace, and handlers of atexit run; the result is there before."""
+    goes, done = tmp_path / "goes", tmp_path / "done"
+    user.plugin(
+        "works",
+        "import pathlib, threading, time\ndef late():\n"
+        f"    while not pathlib.Path({str(goes)!r}).exists():\n        time.sleep(0.01)\n"
+        f"    pathlib.Path({str(done)!r}).touch()\n"
+        "def run():\n    threading.Thread(target=late).start()\n    return 'begun'\n",
+        {"retire_timeout": 0.1},
+    )
+    with user.starts("run", "works", HOTPLUG_RETIRE_TIMEOUT="0.1") as running:
+        assert running.line() == '"begun"'
+        goes.touch()
+        assert running.process.wait(60) == 0
+    assert done.exists()
+
+
+def test_no_manifest_writes_to_the_terminal(user: User) -> None:
+    """Escapes in names and descriptions of parameters are shown, not obeyed; in JSON they are escaped."""
+    user.plugin("forger", ECHO, {"parameters": {"a\x1b[2J": {"description": "b\x1b[31m\nc", "default": "\x9b1m"}}})
+    for arguments in (
+        ("run", "forger", "--help"),
+        ("status", "forger"),
+        ("run", "forger"),
+        ("status", "forger", "--json"),
+    ):
+        done = user.types(*arguments)
+        assert done.code == 0, done
+        assert "a\\x1b[2J" in done.out or "a\\u001b[2J" in done.out
+        assert not {"\x1b", "\x9b"} & set(done.out), done.out
+
+
+def test_a_text_of_20_000_characters_is_cut(user: User) -> None:
+    """The beginning and a note; programs get everything."""
+    user.plugin("long", "def run():\n    raise ValueError('x' * 20_000)\n")
+    done = user.types("run", "long")
+    assert len(done.err) < 3000
+    assert "more characters" in done.err
+    assert "[execution-error]" in done.err
+    assert "x" * 20_000 in user.types("run", "long", "--json").json["error"]

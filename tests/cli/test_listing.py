@@ -151,3 +151,46 @@ def test_a_full_disk_is_told_without_a_traceback(user: User, unbuffered: str) ->
     assert done.returncode == 1
     assert "the disk is full" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@posix
+def test_a_closed_stdout_is_no_fault(user: User) -> None:
+    """`hotplug list >&-` ends quietly with the exit code that it has anyway."""
+    user.plugin("greeter")
+    user.plugin("bad", "def run(:\n")
+    for command, code in (("list", 0), ("list --json", 0), ("run greeter", 0), ("check", 1), ("status nobody", 4)):
+        line = f'"{HOTPLUG[0]}" -m pytest_hotplug {command} >&- 2>&-'
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=user.here, env=user.environment(), capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (code, "", ""), command
+
+
+@posix
+def test_no_colour_means_no_escapes(user: User) -> None:
+    """NO_COLOR takes bold away too, and FORCE_COLOR=0 forces nothing."""
+    user.plugin("greeter")
+    assert "\x1b" not in in_a_terminal(user, "list", NO_COLOR="1")
+    assert "\x1b" not in user.types("list", FORCE_COLOR="0").out
+    assert "\x1b" not in in_a_terminal(user, "list", FORCE_COLOR="0")
+    assert "\x1b[" in in_a_terminal(user, "list", NO_COLOR="")
+
+
+@posix
+def test_no_directory_writes_to_the_terminal(user: User) -> None:
+    """A directory that is left out is named with its escapes shown, not obeyed."""
+    user.plugin("good")
+    user.plugin("bad\x1b[31m\nname")
+    done = user.types("list")
+    assert "is left out" in done.err
+    assert "\x1b" not in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+@posix
+def test_a_terminal_that_knows_few_letters_still_gets_everything(user: User) -> None:
+    """Letters that its encoding lacks are written as escapes, and JSON stays JSON."""
+    user.plugin("greeter", manifest={"version": "1", "description": "in €"})
+    few = {"PYTHONIOENCODING": "cp437:strict"}
+    assert "\\u20ac" in user.types("status", "greeter", **few).out
+    assert user.types("status", "greeter", "--json", **few).json["description"] == "in €"

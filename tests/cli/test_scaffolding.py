@@ -65,3 +65,43 @@ def test_it_may_go_elsewhere_and_follows_that_plugin_dirs_layout(user: User) -> 
     assert told["path"] == str((user.here / "cogs/rain").resolve())
     assert (user.here / "cogs/rain/info.json").is_file()
     assert user.types("run", "rain").code == 0
+
+
+def test_what_a_killed_init_left_is_no_obstacle(user: User) -> None:
+    """Half of a plugin beside its place is replaced; what init never made is left and named."""
+    user.write("plugins/.weather.new/main.py", "half")
+    assert user.types("init", "weather").code == 0
+    assert [path.name for path in (user.here / "plugins").iterdir()] == ["weather"]
+    user.write("plugins/.rain.new/mine.txt", "mine")
+    done = user.types("init", "rain")
+    assert (done.code, "plugins/.rain.new" in done.err, "[already-exists]" in done.err) == (4, True, True)
+    assert (user.here / "plugins/.rain.new/mine.txt").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a device of POSIX")
+def test_a_place_where_nothing_can_be_made_is_named(user: User) -> None:
+    """A file or a device in place of the directory, or a directory where I may not write: one line, exit code 1."""
+    user.write("plugins", "a file")
+    for arguments in (("init", "weather"), ("init", "weather", "--plugin-dir", "/dev/null")):
+        done = user.types(*arguments)
+        assert (done.code, "[cannot-write]" in done.err, "Traceback" in done.err) == (1, True, False), done
+        assert ("plugins" if len(arguments) == 2 else "/dev/null") in done.err
+
+
+def test_a_directory_where_i_may_not_write_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`init` and `demo --keep` say it in one line with exit code 1, and leave nothing half-made."""
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied", "there")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    for arguments in (["init", "weather"], ["demo", "--keep", "copy"]):
+        assert main(arguments) == 1
+        shown = capsys.readouterr().err
+        assert "Permission denied" in shown
+        assert "[cannot-write]" in shown
+        assert "Traceback" not in shown
+    assert list(tmp_path.iterdir()) == []

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import time
+from pathlib import Path
 
 import pytest
 
-from tests.cli.terminal import GREET, User
+from tests.cli.terminal import GREET, HOTPLUG, User, wait_for
+from tests.reloader.workshop import eventually
 
 posix = pytest.mark.skipif(os.name != "posix", reason="sends signals to a process")
 
@@ -67,3 +71,40 @@ def test_a_project_without_plugins_has_nothing_to_watch(user: User) -> None:
     """Exit code 5 instead of waiting for nothing."""
     assert user.types("watch").code == 5
     assert user.types("watch", "--json").json["exit_code"] == 5
+
+
+def test_a_poll_interval_of_nothing_is_refused(user: User) -> None:
+    """0 would be a busy loop: a usage error, wherever it comes from."""
+    user.plugin("greeter")
+    for arguments, variables in ((("watch", "--poll", "0"), {}), (("watch",), {"HOTPLUG_POLL_INTERVAL": "0.0001"})):
+        done = user.types(*arguments, **variables)
+        assert (done.code, "[bad-setting]" in done.err) == (4, True), done
+        assert "poll_interval" in done.err
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_first_load_that_hangs_can_be_ended(user: User, tmp_path: Path, number: int) -> None:
+    """The watch ends at the signal, not when the load gives up."""
+    hangs = tmp_path / "hangs"
+    user.plugin("hangs", f"import pathlib, time\npathlib.Path({str(hangs)!r}).touch()\ntime.sleep(1000)\n")
+    with user.starts("watch", HOTPLUG_LOAD_TIMEOUT="1000") as watching:
+        wait_for(hangs)
+        assert watching.end(number) == 0
+
+
+@posix
+def test_a_watch_that_nobody_reads_any_more_ends(user: User) -> None:
+    """`hotplug watch | head -1` comes back at the next line that it would have written, with 0."""
+    user.plugin("greeter")
+    line = f'set -o pipefail; "{HOTPLUG[0]}" -m pytest_hotplug watch --poll 0.05 | head -1'
+    with subprocess.Popen(
+        ["bash", "-c", line], cwd=user.here, env=user.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as watching:
+
+        def saved_in_vain() -> bool:
+            user.write("plugins/greeter/main.py", f"{GREET}# {time.time()}\n")
+            return watching.poll() is not None
+
+        eventually(saved_in_vain, "the end of the watch")
+        assert watching.returncode == 0

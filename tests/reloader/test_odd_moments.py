@@ -139,6 +139,16 @@ def test_an_end_that_raises_anything_still_ends(shop: Workshop, raised: str) -> 
 undone: list[int] = []
 
 
+@pytest.mark.parametrize("raised", ["SystemExit(3)", "KeyboardInterrupt()"])
+def test_an_async_entry_that_exits_ends_its_call_alone(shop: Workshop, raised: str) -> None:
+    """R29: the caller gets the exception; the manager's loop goes on, and so do later calls and the close."""
+    shop.plugin("subject", f"async def run(end=False):\n    if end: raise {raised}\n    return 1\n")
+    manager = shop.manager()
+    with pytest.raises((SystemExit, KeyboardInterrupt)):
+        manager.execute("subject", end=True)
+    assert manager.execute("subject") == 1
+
+
 def test_closing_while_calls_come_in_is_told_as_closed(shop: Workshop) -> None:
     """Calls that race with `close` either succeed or say that the manager is closed."""
     shop.plugin("base", ONE)

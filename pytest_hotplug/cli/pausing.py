@@ -1,0 +1,78 @@
+"""`hotplug enable-hot-reload` and `hotplug disable-hot-reload`: remembered in the state directory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from pytest_hotplug.cli.ondisk import plugin_argument
+from pytest_hotplug.cli.output import directory_option, emit_json, json_option, say
+from pytest_hotplug.cli.statedir import known_plugins, opened_store, shown
+from pytest_hotplug.reloader.errors import visible
+from pytest_hotplug.reloader.store import DiskStore
+
+__all__ = ["disable", "enable"]
+
+
+@click.command("enable-hot-reload")
+@plugin_argument("names", nargs=-1)
+@directory_option
+@json_option
+def enable(names: tuple[str, ...], as_json: bool) -> int:
+    """Check for changes again: all plugins, or the named ones. A process heeds it from its next start on.
+
+    \b
+    Examples:
+      hotplug enable
+      hotplug enable greeter ticker
+    """
+    with opened_store(writes=True) as store:
+        known = known_plugins(store, *names)
+        for name in names:
+            store.set_paused(name, None)
+        if not names:
+            store.set_enabled(True)
+        _tell(store, known, as_json)
+    return 0
+
+
+@click.command("disable-hot-reload")
+@plugin_argument("names", nargs=-1)
+@click.option("--reason", metavar="TEXT", help="Why the named plugins are paused; shown wherever their state is.")
+@directory_option
+@json_option
+def disable(names: tuple[str, ...], reason: str | None, as_json: bool) -> int:
+    """Check nothing, or not the named plugins, until they are enabled. A process heeds it from its next start on.
+
+    What serves goes on serving; edits wait.
+
+    \b
+    Examples:
+      hotplug disable
+      hotplug disable greeter --reason "frozen for the release"
+    """
+    if reason is not None and not names:
+        raise click.UsageError("--reason needs the names of the plugins that are paused")
+    with opened_store(writes=True) as store:
+        known = known_plugins(store, *names)
+        for name in names:
+            store.set_paused(name, reason or "")
+        if not names:
+            store.set_enabled(False)
+        _tell(store, known, as_json)
+    return 0
+
+
+def _tell(store: DiskStore, known: list[str], as_json: bool) -> None:
+    """Say what is remembered now, whatever it was before."""
+    reasons = {name: store.notes(name).paused for name in known}
+    paused = {name: reason for name, reason in reasons.items() if reason is not None}
+    facts: dict[str, Any] = {"source": "disk", "hot_reload_enabled": store.enabled, "paused": paused}
+    if as_json:
+        emit_json(facts)
+        return
+    say(f"hot reload is {'enabled' if store.enabled else 'disabled'}")
+    for name, reason in paused.items():
+        say(visible(f"{name}: paused ({reason or 'no reason was given'})"))
+    say(f"(remembered in {shown()}; a process heeds it from its next start on)")
