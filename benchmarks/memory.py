@@ -38,9 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--reloads", type=int, default=10_002, help="reloads after the warm-up (10,002)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result there")
     options = parser.parse_args(arguments)
-    rows = {
-        name: measure(options.reloads, state) for name, state in (("in memory", {}), ("on disk", {"state_dir": "s"}))
-    }
+    states: dict[str, dict[str, str]] = {"in memory": {}, "on disk": {"state_dir": "state"}}
+    rows = {name: measure(options.reloads, state) for name, state in states.items()}
     for name, row in rows.items():
         print(f"versions kept {name}: {row['per_reload']:+.3f} blocks a reload, {row['alive']} generation alive")
     if options.json:

@@ -24,7 +24,9 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 def replace_text(path: Path, old: str, new: str) -> None:
-    """Replace every occurrence of an exact text; raises ValueError when it isn't there."""
+    """Replace every occurrence of an exact text; raises ValueError when it is empty or isn't there."""
+    if not old:
+        raise ValueError("the text to replace is empty; use write for a whole file")
     text = path.read_bytes().decode("utf-8")
     if old not in text:
         raise ValueError(f"{path.name} does not contain {old!r}; it reads:\n{text}")

@@ -3,7 +3,8 @@
 No import statement of the test stands behind these, so nothing tells the asking module; but while a
 test runs, or a test file is imported, its plugin is known. The name leads to the module that has the
 public name, and leaves `sys.modules` when the test has ended: the next plugin's `main` is another.
-Installed packages win over it, as nobody knows whether the test or a library asked.
+Installed packages win over it, as nobody knows whether the test or a library asked. What plugin code
+asks for is never answered: it would find here what its own version doesn't hold.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
-from types import ModuleType
+from types import FrameType, ModuleType
 
-from pytest_hotplug.testing.imports import PluginTestModules
+from pytest_hotplug.testing.imports import LiveBuiltins, PluginTestModules
 from pytest_hotplug.testing.places import Place
 
-__all__ = ["FlatNames"]
+__all__ = ["FlatNames", "take_back_flat_names"]
 
 
 class FlatNames(MetaPathFinder, Loader):
@@ -37,9 +38,14 @@ class FlatNames(MetaPathFinder, Loader):
         try:
             yield
         finally:
-            for name in self._lent:
-                sys.modules.pop(name, None)
+            self.take_back()
             self._at, self._lent = before, lent
+
+    def take_back(self) -> None:
+        """Let the flat names be asked for anew: after an edit they may mean other modules, or none."""
+        for name in self._lent:
+            sys.modules.pop(name, None)
+        self._lent.clear()
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -48,7 +54,7 @@ class FlatNames(MetaPathFinder, Loader):
         if self._at is None or name in sys.stdlib_module_names:
             return None
         place = self._inside_lent(name) if "." in name else self._top_level(name, self._at)
-        if place is None or place.name == name or not place.exists:
+        if place is None or place.name == name or not place.exists or _plugin_code_asks():
             return None
         self._lent[name] = place
         return ModuleSpec(name, self)
@@ -72,3 +78,24 @@ class FlatNames(MetaPathFinder, Loader):
         place = self._lent[module.__name__]
         load = self._modules.load if place.is_test else self._modules.load_code
         sys.modules[module.__name__] = load(place)
+
+
+def take_back_flat_names() -> None:
+    """Take out of sys.modules what flat names lent to the running test."""
+    for finder in list(sys.meta_path):
+        if isinstance(finder, FlatNames):
+            finder.take_back()
+
+
+def _plugin_code_asks() -> bool:
+    """Tell whether the import under way comes from plugin code: it stands nearer to it than any test of a plugin."""
+    from pytest_hotplug.reloader.ledger import CANARY  # here: most runs never ask
+
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        if CANARY in frame.f_globals:
+            return True
+        if isinstance(frame.f_globals.get("__builtins__"), LiveBuiltins):
+            return False
+        frame = frame.f_back
+    return False

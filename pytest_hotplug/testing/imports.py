@@ -27,7 +27,7 @@ from typing import Any
 
 from pytest_hotplug.testing.places import Place, Places
 
-__all__ = ["ImportsOfOneModule", "PluginTestModules"]
+__all__ = ["ImportsOfOneModule", "LiveBuiltins", "PluginTestModules"]
 
 LEAF = ("__name__",)  # a fromlist that every module satisfies: `__import__` then returns the module itself
 

@@ -1,23 +1,26 @@
 """The one file that touches names which pytest keeps private.
 
-They are functions that pytest looks up each time it wants to turn a path into a module, or a
+Most are functions that pytest looks up each time it wants to turn a path into a module, or a
 `--pyargs` name into a path; each is wrapped while a configuration lives and put back afterwards.
-A name that is gone, or takes other arguments, costs one line in the header of the run: pytest then
-does that part in its plain way. Tried with every pytest from 8.4 on.
+One is only asked: where pytest would look for its configuration. A name that is gone, or takes other
+arguments, costs one line in the header of the run (the last one nothing): pytest then does that part
+in its plain way. Tried with every pytest from 8.4 on.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-__all__ = ["Wrapped", "wrap_import_path", "wrap_search_pypath"]
+import pytest
+
+__all__ = ["Wrapped", "find_configuration", "wrap_import_path", "wrap_search_pypath"]
 
 ImportFile = Callable[[Path, Callable[[], ModuleType]], ModuleType]  # (path, pytest's way) -> its module
 FindName = Callable[[str], "Path | None"]  # a --pyargs name -> its file or directory, None: pytest's way
@@ -55,6 +58,26 @@ def wrap_search_pypath(find_name: FindName) -> Wrapped:
         return search_pypath
 
     return _wrap("search_pypath", "module_name", make, ("_pytest.main",))
+
+
+def find_configuration(config: pytest.Config, paths: Sequence[str]) -> tuple[Path, Path | None] | None:
+    """Return the rootdir and configuration file that pytest finds for paths of tests, None if it can't be asked."""
+    known = config.known_args_namespace
+    try:
+        from _pytest.config.findpaths import determine_setup
+
+        taken = inspect.signature(determine_setup).parameters
+        asked = {
+            "inifile": known.inifilename,
+            "override_ini": None,
+            "args": list(paths),
+            "rootdir_cmd_arg": known.rootdir,
+            "invocation_dir": config.invocation_params.dir,
+        }
+        found: Any = determine_setup(**{name: value for name, value in asked.items() if name in taken})
+    except (ImportError, AttributeError, TypeError):
+        return None
+    return found[0], found[1]
 
 
 def _wrap(

@@ -90,9 +90,17 @@ def _may_hold_plugins(config: pytest.Config) -> bool:
     return (root / "plugins").is_dir()
 
 
+def _arguments(config: pytest.Config) -> list[str]:
+    return [*os.environ.get("PYTEST_ADDOPTS", "").split(), *map(str, config.invocation_params.args)]
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Prepare the session before the first conftest: a plugin's own may be among them."""
+    if any(argument.startswith("--hotplug-") for argument in _arguments(early_config)):
+        from pytest_hotplug.testing.arguments import check_spelling
+
+        check_spelling(early_config)
     early_config.addinivalue_line(
         "markers", "hotplug(*names): load these plugins into the test's hotplug sandbox before it starts"
     )

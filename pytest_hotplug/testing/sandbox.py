@@ -7,6 +7,7 @@ in production.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import threading
@@ -22,13 +23,21 @@ import msgspec
 
 from pytest_hotplug.default import PluginManager
 from pytest_hotplug.reloader.discovery import Found
-from pytest_hotplug.reloader.errors import InvalidPluginName, PluginLoadError, UnknownPlugin, UsageError
-from pytest_hotplug.reloader.events import Event
+from pytest_hotplug.reloader.errors import (
+    Fault,
+    InvalidPluginName,
+    PluginLoadError,
+    UnknownPlugin,
+    UsageError,
+    did_you_mean,
+)
+from pytest_hotplug.reloader.events import KINDS, Event
 from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.names import is_plugin_name
 from pytest_hotplug.reloader.outcomes import Outcome
 from pytest_hotplug.reloader.settings import Layout
 from pytest_hotplug.testing.files import copy_plugin, read_tree, replace_text, write_atomic, write_tree
+from pytest_hotplug.testing.flat_names import take_back_flat_names
 from pytest_hotplug.testing.originals import Originals
 from pytest_hotplug.testing.project import TestProject
 from pytest_hotplug.testing.versions import files_at
@@ -114,7 +123,7 @@ class Hotplug:
         """
         __tracebackhide__ = True
         plugin = self.add(name)
-        _told_briefly(lambda: self.manager.load(plugin.name))
+        self._told_briefly(lambda: self.manager.load(plugin.name))
         return plugin
 
     def add(self, name: str | None = None) -> SandboxedPlugin:
@@ -181,6 +190,15 @@ class Hotplug:
                     self._copy(known[used])
         plugin._forget_edits()
 
+    def _told_briefly(self, act: Callable[[], T]) -> T:
+        """Run `act`; let a version that can't be loaded fail the test with its own message, without our frames."""
+        __tracebackhide__ = True
+        try:
+            return act()
+        except PluginLoadError as error:
+            fault = self._originals.blame(error.fault)
+        raise PluginLoadError(fault)
+
     def _adopt(self, name: str, path: Path, original: Found | None) -> SandboxedPlugin:
         self._plugins[name] = plugin = SandboxedPlugin(self, name, path, original)
         self.manager.discover()
@@ -207,15 +225,20 @@ class Hotplug:
             text = f"error {event.message}"
         elif event.generation is not None:
             text += f" generation {event.generation}"
-        for layout, _ in self._layouts:
-            text = text.replace(f"{layout.path}", layout.path.name)
+        for layout, original in self._layouts:
+            for place in (layout, original) if original else (layout,):
+                text = text.replace(f"{place.path}", place.path.name)
         return re.sub(r"\b[0-9a-f]{32}\b", "<digest>", text)
 
     def wait_for(self, kind: str, name: str | None = None, timeout: float = 5.0) -> Event:
         """Return the next event of this kind (of this plugin) since the last edit; each is returned once.
 
-        Raises TimeoutError, with what happened instead.
+        Raises TimeoutError, with what happened instead, and UsageError `[unknown-event]`.
         """
+        if kind not in KINDS:
+            raise UsageError(
+                f"no event is called {kind!r}{did_you_mean(kind, KINDS)} ({', '.join(KINDS)})", "unknown-event"
+            )
         deadline = time.monotonic() + timeout
         key = (kind, name)
         with self._arrived:
@@ -232,12 +255,14 @@ class Hotplug:
                     raise TimeoutError(f"no event '{wanted}' within {timeout:g} s; since the last edit: {since}")
 
     def _heard(self, event: Event) -> None:
+        told = self._originals.retell(event)
         with self._arrived:
-            self._all_events.append(event)
+            self._all_events.append(told)
             self._arrived.notify_all()
 
     def _edited(self) -> None:
         """Remember that whatever is awaited from now on must be newer than this edit."""
+        take_back_flat_names()
         with self._arrived:
             self._mark = len(self._all_events)
 
@@ -286,12 +311,12 @@ class SandboxedPlugin:
     def execute(self, **kwargs: Any) -> Any:
         """Execute the entry on the newest good code; see PluginManager.execute."""
         __tracebackhide__ = True
-        return _told_briefly(lambda: self._manager.execute(self.name, **kwargs))
+        return self._sandbox._told_briefly(lambda: self._manager.execute(self.name, **kwargs))
 
     def call(self, function: str, *args: Any, **kwargs: Any) -> Any:
         """Call any function of the plugin; see PluginManager.call."""
         __tracebackhide__ = True
-        return _told_briefly(lambda: self._manager.call(self.name, function, *args, **kwargs))
+        return self._sandbox._told_briefly(lambda: self._manager.call(self.name, function, *args, **kwargs))
 
     async def aexecute(self, **kwargs: Any) -> Any:
         """Execute from a running event loop."""
@@ -303,34 +328,37 @@ class SandboxedPlugin:
 
     def reload(self) -> Outcome:
         """Reload if the content changed; see PluginManager.reload."""
-        return self._manager.reload(self.name)
+        outcome = self._manager.reload(self.name)
+        return outcome if outcome.error is None else replace(outcome, error=self._blame(outcome.error))
 
     @property
     def info(self) -> dict[str, Any]:
         """Return what is known of the plugin; see PluginManager.get_plugin_hot_info."""
-        return self._manager.get_plugin_hot_info(self.name)
+        info = self._manager.get_plugin_hot_info(self.name)
+        refusal = self._manager._slot(self.name).refusal
+        return {**info, "error": str(self._blame(refusal.fault))} if info["error"] and refusal else info
 
     @property
     def generation(self) -> Generation:
         """Return the generation that serves, loading the plugin if none does."""
         __tracebackhide__ = True
-        return _told_briefly(lambda: self._manager.load(self.name))
+        return self._sandbox._told_briefly(lambda: self._manager.load(self.name))
 
     def module(self, sub: str = "") -> ModuleType:
         """Return a module of the current generation ("" is the package itself); checks nothing."""
         __tracebackhide__ = True
-        return _told_briefly(lambda: self._manager.module(self.name, sub))
+        return self._sandbox._told_briefly(lambda: self._manager.module(self.name, sub))
 
     # -- edit -----------------------------------------------------------------------------------
 
     def edit(self, file: str, old: str, new: str) -> None:
-        """Replace every occurrence of an exact text; raises ValueError when it isn't there."""
+        """Replace every occurrence of an exact text; raises ValueError when it is empty or isn't there."""
         replace_text(self._place(file), old, new)
         self._sandbox._edited()
 
     def write(self, file: str, content: str | bytes) -> None:
-        """Write a file, new or not."""
-        write_atomic(self._place(file), content)
+        """Write a file, new or not; raises ValueError for a directory."""
+        write_atomic(self._file(file), content)
         self._sandbox._edited()
 
     def delete(self, file: str) -> None:
@@ -339,15 +367,19 @@ class SandboxedPlugin:
         self._sandbox._edited()
 
     def rename(self, old: str, new: str) -> None:
-        """Rename a file inside the plugin; raises FileNotFoundError."""
-        target = self._place(new)
+        """Rename a file inside the plugin; raises FileNotFoundError, FileExistsError."""
+        source, target = self._place(old), self._place(new)
+        if not source.exists():
+            raise FileNotFoundError(f"the plugin has no {old!r}")
+        if target.exists() and not (source.samefile(target) and source != target):
+            raise FileExistsError(f"the plugin has a {new!r} already; delete it first")
         target.parent.mkdir(parents=True, exist_ok=True)
-        self._place(old).rename(target)
+        source.rename(target)
         self._sandbox._edited()
 
     def touch(self, file: str = "main.py") -> None:
-        """Give a file a new time and the same content."""
-        self._place(file).touch()
+        """Give a file a new time and the same content; raises FileNotFoundError."""
+        os.utime(self._place(file))
         self._sandbox._edited()
 
     def break_syntax(self, file: str = "main.py") -> None:
@@ -362,10 +394,18 @@ class SandboxedPlugin:
         return self._remembered
 
     def restore(self, what: Snapshot | str | None = None) -> None:
-        """Put all files back to a snapshot (default: the last one, else as they came), or one named file."""
+        """Put all files back to a snapshot (default: the last one, else as they came), or one named file.
+
+        Raises LookupError for a file that the snapshot doesn't hold, TypeError for anything else.
+        """
         if isinstance(what, str):
-            self.write(what, self._remembered.files[what])
+            files = self._remembered.files
+            if what not in files:
+                raise LookupError(f"the snapshot holds no {what!r}{did_you_mean(what, files)}")
+            self.write(what, files[what])
             return
+        if not isinstance(what, Snapshot | None):
+            raise TypeError(f"restore takes what snapshot() returned, or a file's name, not {type(what).__name__}")
         self._write_all((what or self._remembered).files)
 
     def versions(self, *refs: str) -> Iterator[Step]:
@@ -391,19 +431,21 @@ class SandboxedPlugin:
         path = (self.path / file).resolve()
         if not path.is_relative_to(self.path.resolve()):
             raise ValueError(f"{file!r} lies outside the plugin")
+        if path == self.path.resolve():
+            raise ValueError(f"{file!r} is the plugin's directory; name a file in it")
         return path
+
+    def _file(self, file: str) -> Path:
+        path = self._place(file)
+        if path.is_dir():
+            raise ValueError(f"{file!r} is a directory; name a file in it")
+        return path
+
+    def _blame(self, fault: Fault) -> Fault:
+        return self._sandbox._originals.blame(fault)
 
     def _forget_edits(self) -> None:
         self._pristine = self._remembered = Snapshot(read_tree(self.path))
-
-
-def _told_briefly(act: Callable[[], T]) -> T:
-    """Run `act`; let a version that can't be loaded fail the test with its own message, without our frames."""
-    __tracebackhide__ = True
-    try:
-        return act()
-    except PluginLoadError as error:
-        raise error.with_traceback(None) from None
 
 
 def _private_layouts(project: TestProject | None, tmp_path: Path) -> list[tuple[Layout, Layout | None]]:

@@ -39,7 +39,7 @@ def test_the_readme_starts_with_two_commands_of_one_line() -> None:
     demo, suite = readme_commands()
     assert "\n" not in demo + suite
     assert demo.endswith("hotplug demo")
-    assert suite.endswith("-m pytest")
+    assert suite.endswith("-m pytest -n 4")
     assert text("README.md").index(suite) < text("README.md").index("\n## ")
 
 

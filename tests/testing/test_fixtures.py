@@ -184,6 +184,80 @@ def test_a_broken_plugin_fails_a_test_with_its_own_fault_alone(project: pytest.P
     assert "pytest_hotplug/reloader" not in result.stdout.str()
 
 
+def test_a_fault_in_an_unchanged_file_names_the_real_one(project: pytest.Pytester) -> None:
+    """The copy holds the same bytes: error, info, outcome and events point to the file that the author edits."""
+    (project.path / "plugins" / "greet" / "text.py").write_text("import nothing_like_it\n")
+    write_test(
+        project,
+        """
+import pytest
+from pytest_hotplug import PluginLoadError
+
+def test_it(hotplug, request):
+    real = request.path.parent / "text.py"
+    with pytest.raises(PluginLoadError, match=r"plugins/greet/text\\.py:1") as caught:
+        hotplug.load()
+    assert caught.value.fault.path == real
+    greet = hotplug.add()
+    assert greet.info["error"].startswith("plugins/greet/text.py:1")
+    assert greet.reload().error.path == real
+    error = [event for event in hotplug.events if event.kind == "error"][0]
+    assert error.error.path == real
+    assert "plugins/greet/text.py:1" in error.message
+    assert str(greet.path) not in "".join(hotplug.log)
+
+def test_an_edited_file_is_the_copy(hotplug):
+    greet = hotplug.add()
+    greet.write("text.py", "import nothing_like_this\\n")
+    with pytest.raises(PluginLoadError) as caught:
+        greet.execute()
+    assert caught.value.fault.path == greet.path / "text.py"
+""",
+    )
+    project.runpytest_subprocess().assert_outcomes(passed=2)
+
+
+def test_a_missing_module_is_missing_for_a_plugins_own_tests_too(project: pytest.Pytester) -> None:
+    """A version that lacks one of its modules is refused, as in production, whatever flat names the test may use."""
+    write_test(
+        project,
+        """
+import importlib
+from unittest import mock
+import pytest
+from pytest_hotplug import KeptCurrent
+
+LATE = "import importlib\\n\\ndef run():\\n    return importlib.import_module('text').hello('late')\\n"
+
+def test_deleted(hotplug):
+    greet = hotplug.load()
+    greet.delete("text.py")
+    outcome = greet.reload()
+    assert isinstance(outcome, KeptCurrent)
+    assert outcome.error.slug == "missing-module"
+
+def test_deleted_after_the_test_asked_for_it(hotplug):
+    greet = hotplug.load()
+    with mock.patch("text.hello", return_value="patched"):
+        assert greet.module("text").hello("x") == "patched"
+    greet.delete("text.py")
+    assert isinstance(greet.reload(), KeptCurrent)
+
+def test_late(hotplug):
+    greet = hotplug.load()
+    greet.delete("text.py")
+    greet.write("main.py", LATE)
+    with pytest.raises(ModuleNotFoundError):
+        greet.execute()
+
+def test_the_test_itself_is_answered(hotplug):
+    greet = hotplug.load()
+    assert importlib.import_module("text") is greet.module("text")
+""",
+    )
+    project.runpytest_subprocess().assert_outcomes(passed=4)
+
+
 def test_a_breakpoint_by_path_stops_in_the_sandbox(project: pytest.Pytester) -> None:
     """A debugger that breaks at the real file's line stops there."""
     write_test(

@@ -148,6 +148,35 @@ def test_an_edit_stays_inside_the_plugin(hotplug: Hotplug) -> None:
         hotplug.create("hello", HELLO).write("../escaped.py", "")
 
 
+def test_a_wrong_edit_changes_nothing_and_says_so(hotplug: Hotplug) -> None:
+    """A misspelt file, an empty text, a name that is taken, a directory, a wrong argument."""
+    plugin = hotplug.create("wrong", {**HELLO, "words/__init__.py": "", "other.py": "x = 1\n"})
+    before = content_and_times(plugin.path)
+    with pytest.raises(FileNotFoundError):
+        plugin.touch("nofile.py")
+    with pytest.raises(ValueError, match="is empty"):
+        plugin.edit("main.py", "", "x")
+    with pytest.raises(FileExistsError, match=r"has a 'other\.py' already"):
+        plugin.rename("main.py", "other.py")
+    with pytest.raises(FileNotFoundError, match=r"no 'nofile\.py'"):
+        plugin.rename("nofile.py", "new/place.py")
+    for directory in (".", "", "words"):
+        with pytest.raises(ValueError, match="directory; name a file in it"):
+            plugin.write(directory, "x")
+    with pytest.raises(TypeError, match="restore takes what snapshot\\(\\) returned, or a file's name, not dict"):
+        plugin.restore({"main.py": b""})  # type: ignore[arg-type]
+    with pytest.raises(LookupError, match=r"did you mean 'main\.py'"):
+        plugin.restore("mein.py")
+    assert content_and_times(plugin.path) == before
+    assert not (plugin.path / "new").exists()
+
+
+def test_an_unknown_event_is_not_waited_for(hotplug: Hotplug) -> None:
+    """A misspelt kind is an error at once, with the nearest one."""
+    with pytest.raises(UsageError, match=r"did you mean 'loaded'.*\[unknown-event\]"):
+        hotplug.wait_for("loadet", timeout=600)
+
+
 def test_touch_changes_nothing(hotplug: Hotplug) -> None:
     """R5: a new time and the same content is no reload."""
     plugin = hotplug.create("hello", HELLO)

@@ -29,6 +29,13 @@ def main(config: pytest.Config) -> int | None:
         return None
     if capture is not None:
         capture.stop_global_capturing()
+    _fill_standard_descriptors()
+    if config.option.usepdb or config.option.trace:
+        option = "--pdb" if config.option.usepdb else "--trace"
+        sys.stderr.write(
+            f"hotplug: watch mode has no debugger yet, so {option} does nothing; "
+            "for the debugger run plain pytest [no-debugger]\n"
+        )
     from pytest_hotplug.testing.watch.loop import watch_tests
 
     return watch_tests(config, events)
@@ -44,6 +51,15 @@ def _why_not(config: pytest.Config, events: bool) -> str:
         return ""
     if os.environ.get("CI", "").lower() in ("true", "1", "yes"):
         return "CI is set"
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    from pytest_hotplug.testing.watch.keys import is_terminal
+
+    if not (is_terminal(sys.stdin) and is_terminal(sys.stdout)):
         return "there is no terminal"
     return ""
+
+
+def _fill_standard_descriptors() -> None:
+    """Open the null device where a standard stream was closed: a pipe of ours must not become one of a child."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)

@@ -7,7 +7,8 @@ fewer. Every choice carries its reason. Runs nothing.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,6 +56,7 @@ class Map:
     places: Mapping[str, Path] = field(default_factory=dict)  # plugin -> its directory
     tests: dict[str, Uses] = field(default_factory=dict)
     collected: dict[Path, Uses] = field(default_factory=dict)  # test file -> what its import used
+    broken: set[Path] = field(default_factory=set)  # test files that could not be collected
     imported: set[Path] = field(default_factory=set)  # first-party code that collection imported
 
     def file_of(self, nodeid: str) -> Path:
@@ -64,6 +66,16 @@ class Map:
         return path in self.collected or (
             path.suffix == ".py" and any(fnmatch.fnmatchcase(path.name, p) for p in self.test_patterns)
         )
+
+    def learn_file(self, path: Path, uses: Uses) -> None:
+        """Remember what the collection of a test file used."""
+        self.collected[path] = uses
+        self.imported |= {
+            file
+            for file in uses.files
+            if file.suffix == ".py" and file.is_relative_to(self.root) and not self.is_test_file(file)
+            if not any(file.is_relative_to(place) for place in self.places.values())
+        }
 
     def replace_file(self, path: Path, nodeids: Iterable[str]) -> None:
         """Forget the tests of a file that are not among `nodeids`: they were renamed or deleted."""
@@ -83,8 +95,12 @@ class Map:
                 chosen.setdefault(selected.nodeid, selected.because)
         return chosen
 
+    def may_matter(self, path: Path) -> bool:
+        """Tell whether a file is code, which a running test may use before anybody knows."""
+        return path.suffix == ".py" or (path.suffix == ".json" and self._plugin_of(path) is not None)
+
     def _affected_by(self, path: Path) -> list[Selected]:
-        shown = path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
+        shown = self._shown(path)
         if path.parent == self.root and path.name in _FOR_ALL:
             return self._all(f"{shown} configures every test")
         if path.name == "conftest.py":
@@ -101,29 +117,36 @@ class Map:
 
     def _users(self, path: Path, plugin: str, loaded: str, opened: str) -> list[Selected]:
         found = []
-        for nodeid, uses in self.tests.items():
-            uses = uses | self.collected.get(self.file_of(nodeid), Uses())
+        real = _real(path)
+        for nodeid, uses in self._used():
             if plugin and plugin in uses.plugins:
                 found.append(Selected(nodeid, loaded))
-            elif path in uses.files:
+            elif real in uses.files:
                 found.append(Selected(nodeid, opened))
-            elif not path.exists() and path.parent in uses.files:
+            elif not path.exists() and real.parent in uses.files:
                 found.append(Selected(nodeid, f"listed {path.parent.name}/"))
-        return found or self._listed(path)
+        return found or self._listed(real)
+
+    def _used(self) -> Iterator[tuple[str, Uses]]:
+        """Yield every known test, and every test file that could not be collected, with what it uses."""
+        for nodeid, uses in self.tests.items():
+            yield nodeid, uses | self.collected.get(self.file_of(nodeid), Uses())
+        for file in self.broken & self.collected.keys():  # what it imports may mend it
+            yield self._shown(file), self.collected[file]
 
     def _listed(self, path: Path) -> list[Selected]:
         """Return tests that listed a directory in which the file, or the new directory that holds it, appeared."""
         shown = _shown_in(path)
         return [
             Selected(nodeid, f"listed {directory.name}/")
-            for nodeid, uses in self.tests.items()
-            for directory in shown & (uses | self.collected.get(self.file_of(nodeid), Uses())).files
+            for nodeid, uses in self._used()
+            for directory in shown & uses.files
         ]
 
     def _of_test_file(self, path: Path, shown: str) -> list[Selected]:
         if not path.exists():
             return []
-        return [Selected(path.relative_to(self.root).as_posix(), f"{shown} changed")]
+        return [Selected(shown, f"{shown} changed")]
 
     def _forget(self, path: Path) -> None:
         """Drop a test file that is gone, and its tests."""
@@ -136,6 +159,9 @@ class Map:
     def _below(self, directory: Path, because: str) -> list[Selected]:
         return [Selected(n, because) for n in self.tests if self.file_of(n).is_relative_to(directory)]
 
+    def _shown(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
+
     def _plugin_of(self, path: Path) -> str | None:
         for name, place in self.places.items():
             if path.is_relative_to(place):
@@ -144,6 +170,11 @@ class Map:
             if path.is_relative_to(directory) and path.parent != directory:
                 return None
         return None
+
+
+def _real(path: Path) -> Path:
+    """Return the path as recordings name it: links followed, even when the file is gone."""
+    return Path(os.path.realpath(path))
 
 
 def _in_tests(path: Path, plugin: Path) -> bool:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import pdb
 import re
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,9 +38,13 @@ class Child:
             target=_end_with_watcher, args=(order["lifeline"],), name="hotplug-lifeline", daemon=True
         ).start()
         self._pipe = os.fdopen(order["fd"], "w", buffering=1, encoding="utf-8")
+        self._process = os.getpid()
+        self._stopped = ""  # what interrupted the run
+        self._finished = False
         self._chosen: list[str] | None = order["chosen"]
         self._root = config.rootpath
         self._plugins = project.plugins() if project else {}
+        self._places = {name: Path(os.path.realpath(found.path)) for name, found in self._plugins.items()}
         self._fixtures: dict[int, frozenset[Path]] = {}
         self._opened = OpenedFiles()
         self._running: list[set[Path]] = []
@@ -47,8 +53,11 @@ class Child:
             config.args = [str(self._root / file) for file in files if (self._root / file).exists()]
         if not order["first"]:
             config.option.no_header = True
+        config.option.usepdb = config.option.trace = False  # the watcher has said that there is no debugger
 
     def send(self, kind: str, **facts: Any) -> None:
+        if os.getpid() != self._process:
+            return  # a test has forked, and its child came back into pytest
         self._pipe.write(json.dumps({"kind": kind, **facts}) + "\n")
 
     # -- choosing -------------------------------------------------------------------------------
@@ -65,6 +74,9 @@ class Child:
         if dropped:
             items[:] = kept
             config.hook.pytest_deselected(items=dropped)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self.send("planned", tests=[item.nodeid for item in session.items])
 
     # -- recording ------------------------------------------------------------------------------
 
@@ -84,12 +96,14 @@ class Child:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        ended = False
         self._start()
         try:
             result = yield
+            ended = True
         finally:
             files = self._stop() | self._of_fixtures(item)
-            self.send("test", nodeid=item.nodeid, **self._uses(files))
+            self.send("test", nodeid=item.nodeid, ended=ended, **self._uses(files))
         return result
 
     @pytest.hookimpl(wrapper=True)
@@ -128,10 +142,10 @@ class Child:
         sources = {_source_of(file) for file in files}
         plugins = {
             name
-            for name, found in self._plugins.items()
+            for name, place in self._places.items()
             for file in sources
-            if file.suffix in (".py", ".json") and file.is_relative_to(found.path)
-            if not _is_test_below(file, found.path)
+            if file.suffix in (".py", ".json") and file.is_relative_to(place)
+            if not _is_test_below(file, place)
         }
         return {"plugins": sorted(plugins), "files": sorted(map(str, sources))}
 
@@ -139,25 +153,48 @@ class Child:
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
-            self._report(report, "error")
+            self._report(report, "error", collecting=True)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call" or report.outcome != "passed":
             outcome = "error" if report.when != "call" and report.failed else report.outcome
             self._report(report, outcome)
 
-    def _report(self, report: Any, outcome: str) -> None:
-        facts: dict[str, Any] = {"nodeid": report.nodeid, "outcome": outcome}
+    def _report(self, report: Any, outcome: str, collecting: bool = False) -> None:
+        facts: dict[str, Any] = {"nodeid": report.nodeid, "outcome": outcome, "collecting": collecting}
         facts["duration"] = round(getattr(report, "duration", 0.0), 6)
         if outcome in ("failed", "error"):
             facts["failure"] = {"nodeid": report.nodeid, **_crash(report)}
         self.send("report", **facts)
 
-    def pytest_sessionfinish(self, exitstatus: int) -> None:
-        self.send("finished", exitstatus=int(exitstatus))
+    # -- the end --------------------------------------------------------------------------------
 
+    @pytest.hookimpl(trylast=True)
+    def pytest_configure(self) -> None:
+        """Let a breakpoint fail its test with a reason: there is nobody to type into a debugger."""
+        pdb.set_trace = _no_debugger
+        if os.environ.get("PYTHONBREAKPOINT") != "0":
+            sys.breakpointhook = _no_debugger
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        self._stopped = str(excinfo.value) or excinfo.typename
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self) -> Iterator[None]:
+        yield
+        self._finished = True
+
+    @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
+        """Say that the run came to its end; the exit code alone could be anybody's who left the process."""
+        if self._finished:
+            self.send("finished", stopped=self._stopped)
         self._pipe.close()
+
+
+def _no_debugger(*_: Any, **__: Any) -> None:
+    __tracebackhide__ = True
+    pytest.fail("a breakpoint, but watch mode has no debugger yet: run this test with plain pytest [no-debugger]")
 
 
 def _end_with_watcher(lifeline: int) -> None:

@@ -17,6 +17,7 @@ from pytest_hotplug.reloader.names import is_noise
 __all__ = ["Contents"]
 
 _SKIPPED = {"node_modules", "build", "dist", "htmlcov", "logs"}
+_MOST_LINKED_DIRECTORIES = 1_000  # below one root; as the watcher: links can multiply without end
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,9 @@ class _Known:
 class Contents:
     """The MD5 of every file below some roots, as of the last look."""
 
-    def __init__(self, roots: Iterable[Path], top: Path) -> None:
+    def __init__(self, roots: Iterable[Path], top: Path, own: Path | None) -> None:
         self._roots = tuple(roots)
+        self._own = own  # what we write ourselves: its changes would never end
         self._top = top
         self._known: dict[Path, _Known] = {}
         self.look()
@@ -57,12 +59,18 @@ class Contents:
                     changed.add(file)
         return frozenset(changed)
 
+    def add_roots(self, roots: Iterable[Path]) -> None:
+        """Cover more directories from the next look on."""
+        self._roots = tuple(dict.fromkeys((*self._roots, *roots)))
+
     def look_at_top(self) -> frozenset[Path]:
         """Look at the files that lie directly in the project's root, which no watch covers."""
         return self.look_below(path for path in (*_files_in(self._top), *self._known) if path.parent == self._top)
 
     def _look_at(self, path: Path) -> bool:
         """Bring one file up to date; tell whether its content changed."""
+        if path == self._own:
+            return False
         known = self._known.get(path)
         now = time.time_ns()
         try:
@@ -106,6 +114,23 @@ def _files_in(directory: Path) -> list[Path]:
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    for directory, directories, names in os.walk(root):
-        directories[:] = [name for name in directories if not _is_skipped(Path(name))]
-        yield from (Path(directory, name) for name in names if not _is_skipped(Path(name)))
+    """Yield the files below a directory, also through links; every path is named as the watcher names it."""
+    linked = 0
+    ahead: list[tuple[str, tuple[tuple[int, int], ...]]] = [(os.fspath(root), ())]
+    while ahead:
+        directory, above = ahead.pop()
+        try:
+            status = os.stat(directory)
+            entries = list(os.scandir(directory))
+        except OSError:
+            continue
+        here = (status.st_dev, status.st_ino)
+        if here in above:  # a link that leads to a directory around itself
+            continue
+        for entry in entries:
+            if _is_skipped(Path(entry.name)):
+                continue
+            if not entry.is_dir():
+                yield Path(entry.path)
+            elif not entry.is_symlink() or (linked := linked + 1) <= _MOST_LINKED_DIRECTORIES:
+                ahead.append((entry.path, (*above, here)))

@@ -33,20 +33,29 @@ def main() -> int:
     root = Path(order["root"])
     sys.path[:0] = [str((root / path).resolve()) for path in settings.pythonpath]
     starts = settings.watch_host == "live"
+    refused: set[str] = set()
     manager = PluginManager.from_settings(settings, root, layouts(settings, root), starts=starts)
 
-    def answer(event: Event) -> None:
-        if event.kind in ("loaded", "error"):
-            answers.write(json.dumps(_told(event)) + "\n")
+    def answer(told: dict[str, Any]) -> None:
+        answers.write(json.dumps(told) + "\n")
 
-    manager.subscribe(answer)
+    def hear(event: Event) -> None:
+        if event.kind in ("loaded", "error"):
+            (refused.add if event.kind == "error" else refused.discard)(event.plugin)
+            answer(_told(event))
+
+    manager.subscribe(hear)
     with manager:
         manager.discover()
         for line in sys.stdin:
             command = json.loads(line)
             for name in command["plugins"]:
                 _look(manager, name)
-            answers.write(json.dumps({"kind": "looked", "plugins": command["plugins"]}) + "\n")
+            for name in sorted(refused):
+                if again := _serves_again(manager, name):
+                    refused.discard(name)
+                    answer(again)
+            answer({"kind": "looked", "plugins": command["plugins"]})
     return 0
 
 
@@ -58,9 +67,19 @@ def _look(manager: PluginManager, name: str) -> None:
         sys.stderr.write(f"hotplug host: {error}\n")
 
 
+def _serves_again(manager: PluginManager, name: str) -> dict[str, Any] | None:
+    """Tell of a refused version that was taken back, down to the bytes that serve: no reload tells of it."""
+    info = manager.get_plugin_hot_info(name)
+    if info["error"] is not None or not info["loaded"] or info["has_updates"]:
+        return None
+    facts = {"plugin": name, "generation": info["generation"], "digest": info["digest"]}
+    return {"kind": "reloaded", "again": True, **facts}
+
+
 def _told(event: Event) -> dict[str, Any]:
     return {
         "kind": "reloaded" if event.kind == "loaded" else "refused",
+        "again": False,
         "plugin": event.plugin,
         "generation": event.generation,
         "digest": event.digest,

@@ -1,66 +1,130 @@
 """Keys at any time: the terminal in cbreak mode, always put back.
 
-Without a terminal there are no keys. Knows nothing of what they mean.
+Whoever suspends the watch (Ctrl-Z) gets the terminal as it was, and the watch takes it again when
+it is brought to the foreground; in the background it reads no key. Without a terminal there are no
+keys. Knows nothing of what they mean.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import queue
 import select
+import signal
 import sys
 import threading
-from types import TracebackType
+from collections.abc import Callable
+from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["Keys"]
+__all__ = ["Keys", "is_terminal"]
+
+
+def is_terminal(stream: Any) -> bool:
+    """Tell whether a standard stream is a terminal; one that was closed is None."""
+    return stream is not None and not stream.closed and bool(stream.isatty())
 
 
 class Keys:
-    """Reads single keys from the terminal into a queue; a context manager."""
+    """Reads single keys from the terminal into a queue; a context manager, for the main thread.
 
-    def __init__(self, inbox: queue.Queue[Any]) -> None:
+    `on_suspend` is called before the process stops, `on_resume` when it goes on.
+    """
+
+    def __init__(self, inbox: queue.Queue[Any], on_suspend: Callable[[], None], on_resume: Callable[[], None]) -> None:
         self._inbox = inbox
-        self._saved: list[Any] | None = None
+        self._on_suspend = on_suspend
+        self._on_resume = on_resume
+        self._saved: list[Any] | None = None  # the terminal as it was; None while we don't have it
+        self._handlers: dict[int, Any] = {}
         self._wake_read, self._wake_write = os.pipe()
+        self._ending = False
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Keys:
-        if sys.stdin.isatty():
-            import termios
-            import tty
-
-            self._saved = termios.tcgetattr(sys.stdin.fileno())
+        if is_terminal(sys.stdin):
             atexit.register(self._restore)
-            tty.setcbreak(sys.stdin.fileno(), termios.TCSADRAIN)
+            if signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
+                self._handlers[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, self._suspend)
+            self._handlers[signal.SIGCONT] = signal.signal(signal.SIGCONT, self._resume)
+            self._take()
             self._thread = threading.Thread(target=self._read, name="hotplug-keys", daemon=True)
             self._thread.start()
         return self
 
-    def _read(self) -> None:
+    # -- the terminal ---------------------------------------------------------------------------
+
+    def retake(self) -> None:
+        """Take the terminal if we lost it and have it again: a shell's `fg` tells nothing to a job that runs."""
+        if self._thread is not None and self._saved is None:
+            self._take()
+
+    def _take(self) -> None:
+        """Switch the terminal to single keys, unless a shell has it at this moment."""
+        import termios
+        import tty
+
         fd = sys.stdin.fileno()
-        while True:
-            ready, _, _ = select.select([fd, self._wake_read], [], [])
-            if self._wake_read in ready:
-                return
-            for key in os.read(fd, 64).decode("utf-8", "replace"):
-                self._inbox.put(("key", key))
+        if _has_somebody_else(fd):
+            return
+        if self._saved is None:
+            self._saved = termios.tcgetattr(fd)
+        tty.setcbreak(fd, termios.TCSADRAIN)
+        os.write(self._wake_write, b"x")
 
     def _restore(self) -> None:
-        if self._saved is not None:
+        saved, self._saved = self._saved, None
+        if saved is not None and not _has_somebody_else(fd := sys.stdin.fileno()):
             import termios
 
-            termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, self._saved)
-            self._saved = None
-            atexit.unregister(self._restore)
+            with contextlib.suppress(termios.error):  # it was closed: there is nothing to put back
+                termios.tcsetattr(fd, termios.TCSADRAIN, saved)
+
+    def _suspend(self, number: int, frame: FrameType | None) -> None:
+        """Stop as if there were no handler, with the terminal put back; goes on when continued."""
+        self._on_suspend()
+        self._restore()
+        signal.signal(number, signal.SIG_DFL)
+        signal.pthread_kill(threading.get_ident(), number)  # to this thread: it has stopped before the next line
+        signal.signal(number, self._suspend)
+        self._resume(number, frame)
+
+    def _resume(self, number: int, frame: FrameType | None) -> None:
+        self._on_resume()
+        self._take()
+
+    # -- the keys -------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        fd = sys.stdin.fileno()
+        while not self._ending:
+            ready, _, _ = select.select([self._wake_read, *([fd] if self._saved is not None else [])], [], [])
+            if self._wake_read in ready:
+                os.read(self._wake_read, 64)
+            elif self._saved is not None:
+                for key in os.read(fd, 64).decode("utf-8", "replace"):
+                    self._inbox.put(("key", key))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._ending = True
         os.write(self._wake_write, b"x")
         if self._thread is not None:
             self._thread.join()
         self._restore()
+        atexit.unregister(self._restore)
         os.close(self._wake_read)
         os.close(self._wake_write)
+
+
+def _has_somebody_else(fd: int) -> bool:
+    """Tell whether the terminal belongs to another process group: changing it would stop us."""
+    try:
+        return os.tcgetpgrp(fd) != os.getpgrp()
+    except OSError:
+        return False  # a terminal without job control

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import sys
 import time
+from pathlib import Path
 from typing import IO, Any
+
+import pytest
 
 __all__ = ["EventLog"]
 
@@ -14,14 +18,20 @@ SCHEMA_VERSION = 1
 
 
 class EventLog:
-    """Writes events to a file ("-" is stdout), or nowhere."""
+    """Writes events to a file ("-" is stdout), or nowhere; raises pytest.UsageError if it can't be opened."""
 
     def __init__(self, target: str | None) -> None:
         self._file: IO[str] | None = None
+        self.path = Path(os.path.realpath(target)) if target and target != "-" else None
         if target == "-":
             self._file = sys.stdout
         elif target:
-            self._file = open(target, "a", encoding="utf-8")  # noqa: SIM115  # lives as long as the watch
+            try:
+                self._file = open(target, "a", encoding="utf-8")  # noqa: SIM115  # lives as long as the watch
+            except OSError as error:
+                raise pytest.UsageError(
+                    f"--hotplug-events: {target} can't be written: {error.strerror} [events-unwritable]"
+                ) from None
 
     def write(self, event: str, **facts: Any) -> None:
         if self._file is not None:

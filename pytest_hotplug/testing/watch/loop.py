@@ -22,13 +22,15 @@ import pytest
 from pytest_hotplug.reloader.settings import Settings
 from pytest_hotplug.testing.project import TestProject
 from pytest_hotplug.testing.stash import SESSION
-from pytest_hotplug.testing.watch.affected import Map, Uses
+from pytest_hotplug.testing.watch.affected import Map
+from pytest_hotplug.testing.watch.arguments import arguments_of_runs
 from pytest_hotplug.testing.watch.contents import Contents, watch_roots
 from pytest_hotplug.testing.watch.keys import Keys
 from pytest_hotplug.testing.watch.log import EventLog
 from pytest_hotplug.testing.watch.processes import HostProcess, Message, TestRun
+from pytest_hotplug.testing.watch.results import Results
 from pytest_hotplug.testing.watch.screen import Screen
-from pytest_hotplug.watcher import Batch, watch
+from pytest_hotplug.watcher import Batch, Watching, watch
 
 __all__ = ["watch_tests"]
 
@@ -53,10 +55,8 @@ class WatchLoop:
     def __init__(self, config: pytest.Config, project: TestProject | None, events: str | None) -> None:
         self._root = config.rootpath
         self._directory = config.invocation_params.dir
-        self._arguments = [str(argument) for argument in config.invocation_params.args]
-        self._arguments.append("--continue-on-collection-errors")  # one broken file must not hide the others
-        if config.pluginmanager.hasplugin("xdist"):
-            self._arguments.append("-n0")  # what a test uses can only be seen in the process that runs it
+        given = [str(argument) for argument in config.invocation_params.args]
+        self._arguments = arguments_of_runs(given, self._root, config.pluginmanager.hasplugin("xdist"))
         self._project = project
         self._settings = project.settings if project else Settings()
         self._log = EventLog(events)
@@ -64,31 +64,48 @@ class WatchLoop:
         self._child_out = out if events == "-" else None
         self._screen = Screen(out)
         self._inbox: queue.Queue[Message] = queue.Queue()
-        plugin_dirs = tuple(layout.path for layout in project.layouts) if project else ()
-        self._roots = watch_roots(self._root, plugin_dirs)
-        self._contents = Contents(self._roots, self._root)
-        self._map = Map(self._root, plugin_dirs, tuple(config.getini("python_files")))
+        self._plugin_dirs = tuple(layout.path for layout in project.layouts) if project else ()
+        self._roots = watch_roots(self._root, self._plugin_dirs)
+        self._watching: Watching | None = None
+        self._contents = Contents(self._roots, self._root, self._log.path)
+        self._map = Map(self._root, self._plugin_dirs, tuple(config.getini("python_files")))
+        self._results = Results(self._map)
         self._host: HostProcess | None = None
         self._host_ends = 0
         self._hosted: set[str] = set()
         self._run: TestRun | None = None
-        self._pending: dict[str, str] = {}  # node id or file -> why it must run
-        self._all_pending = True
-        self._chosen: dict[str, str] | None = None
+        self._judged_later: set[Path] = set()  # changed during the run, of no known use to any test
         self._started = 0.0
-        self._outcomes: dict[str, str] = {}
-        self._failures: dict[str, Any] = {}
-        self._in_run: dict[str, str] = {}
-        self._left_out = 0
-        self._trouble = ""  # why the last run did not finish
-        self._backend = "events"
 
     # -- life -----------------------------------------------------------------------------------
 
     def run(self) -> int:
         """Watch until the user quits and return pytest's exit code for what stands then."""
         previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-        watching = watch(
+        try:
+            self._watching = self._watch()
+            with Keys(self._inbox, self._pause_run, self._resume_run) as keys:
+                if self._watching.backend != "events":
+                    self._fallback(self._watching.reason)
+                self._start_host()
+                self._log.write("ready", backend=self._watching.backend)
+                self._begin_run()
+                self._serve(keys)
+        except _Finished:
+            pass
+        finally:
+            if self._watching is not None:
+                self._watching.stop()
+            self._cancel_run()
+            if self._host is not None:
+                self._host.stop()
+            self._log.close()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+        return int(bool(self._results.failing() or self._results.trouble))
+
+    def _watch(self) -> Watching:
+        return watch(
             self._roots,
             self._on_batch,
             debounce=0.01,
@@ -97,37 +114,35 @@ class WatchLoop:
             poll_interval=self._settings.poll_interval,
             force_polling=self._settings.force_polling,
         )
-        try:
-            with Keys(self._inbox):
-                if watching.backend != "events":
-                    self._fallback(watching.reason)
-                self._start_host()
-                self._log.write("ready", backend=watching.backend)
-                self._begin_run()
-                self._serve(watching.backend)
-        except _Finished:
-            pass
-        finally:
-            watching.stop()
-            self._cancel_run()
-            if self._host is not None:
-                self._host.stop()
-            self._log.close()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-        return int(bool(self._failing() or self._trouble))
 
-    def _serve(self, backend: str) -> None:
-        self._backend = backend
+    def _serve(self, keys: Keys) -> None:
+        next_look = 0.0
         while True:
-            try:
-                kind, facts = self._inbox.get(timeout=LOOK_AT_TOP)
-            except queue.Empty:
+            left = next_look - time.monotonic()
+            if left <= 0:
                 if not self._log.is_wanted():
                     return
-                self._on_changed(self._contents.look_at_top(), time.time())
+                keys.retake()
+                self._look_at_top()
+                next_look = time.monotonic() + LOOK_AT_TOP
+                continue
+            try:
+                kind, facts = self._inbox.get(timeout=left)
+            except queue.Empty:
                 continue
             getattr(self, f"_on_{kind.replace('-', '_')}")(facts)
+
+    def _look_at_top(self) -> None:
+        """Find what appeared directly in the project's root, which no watch covers."""
+        new = [root for root in watch_roots(self._root, self._plugin_dirs) if root not in self._roots]
+        if new:
+            self._roots += tuple(new)
+            self._contents.add_roots(new)
+            before, self._watching = self._watching, self._watch()
+            if before is not None:
+                before.stop()
+        changed = self._contents.look() if new else self._contents.look_at_top()
+        self._on_changed(changed, time.time())
 
     def _on_signal(self, number: int, frame: object) -> None:
         self._inbox.put(("quit" if number == signal.SIGTERM else "interrupt", None))
@@ -139,15 +154,24 @@ class WatchLoop:
         if self._run is None:
             raise _Finished
         self._cancel_run()
-        self._pending.update(self._chosen or {})
-        self._all_pending = self._all_pending or self._chosen is None
+        if self._files_moved():
+            self._results.forget_outcomes()
         self._screen.say("hotplug: run cancelled; Enter runs all tests, q or Ctrl-C quits", "yellow")
+        self._publish("")
+
+    def _pause_run(self) -> None:
+        if self._run is not None:
+            self._run.pause()
+
+    def _resume_run(self) -> None:
+        if self._run is not None:
+            self._run.resume()
 
     # -- keys -----------------------------------------------------------------------------------
 
     def _on_key(self, key: str) -> None:
         if key in "\r\na":
-            self._all_pending = True
+            self._results.want_all()
             self._restart_run("")
         elif key == "f":
             self._run_failed()
@@ -157,11 +181,11 @@ class WatchLoop:
             raise _Finished
 
     def _run_failed(self) -> None:
-        failing = self._failing()
-        if not failing:
+        failing = self._results.failing()
+        if not failing and not self._results.waiting:
             self._screen.say("hotplug: no test fails")
             return
-        self._pending.update(dict.fromkeys(failing, "it failed"))
+        self._results.want(dict.fromkeys(self._results.files_of(failing), "it failed"))
         self._restart_run("")
 
     # -- changes --------------------------------------------------------------------------------
@@ -172,7 +196,8 @@ class WatchLoop:
 
     def _on_hint(self, batch: Batch) -> None:
         changed = self._contents.look() if batch.overflow else self._contents.look_below(batch.paths)
-        if not changed and not batch.overflow and any(path.is_file() for path in batch.paths):
+        saved = [path for path in batch.paths if path.is_file() and path != self._log.path]
+        if not changed and not batch.overflow and saved:
             self._screen.say("hotplug: saved with the same content, nothing to run", "dim")
         self._on_changed(changed, batch.first_seen)
 
@@ -180,20 +205,29 @@ class WatchLoop:
         changed = sorted(changed)
         if not changed:
             return
+        affected = self._note_change(changed, saved_at)
+        if self._run is not None and not affected and not any(map(self._map.may_matter, changed)):
+            self._judged_later.update(changed)  # maybe the run's own output
+            return
+        if not self._results.waiting:
+            self._log.write("selected", tests=[], left_out=len(self._map.tests))
+            self._screen.say("hotplug: no test depends on it", "dim")
+            return
+        # The files of the verdict in the making have moved: what it covers runs again, with what is new.
+        # What is still pending from earlier runs comes along: nobody knows what it would use now.
+        self._restart_run("a file changed during the run")
+
+    def _note_change(self, changed: Iterable[Path], saved_at: float) -> bool:
+        """Tell of a change, and let the tests that it affects be pending; return whether there are any."""
+        changed = sorted(changed)
         shown = [self._shown(path) for path in changed]
         self._log.write("change", paths=shown, saved_at=saved_at)
         self._screen.changed(shown)
         self._learn_plugins()
         self._tell_host(changed)
         affected = self._map.affected(changed)
-        if not affected and not (self._run is not None and self._chosen is None):
-            self._log.write("selected", tests=[], left_out=len(self._map.tests))
-            self._screen.say("hotplug: no test depends on it", "dim")
-            if self._run is None:
-                return
-        self._pending.update(affected)
-        # The files of the verdict in the making have moved: what it covers runs again, with what is new.
-        self._restart_run("a file changed during the run")
+        self._results.want(affected)
+        return bool(affected)
 
     def _tell_host(self, changed: list[Path]) -> None:
         if self._host is None or self._project is None:
@@ -213,28 +247,22 @@ class WatchLoop:
             if why:
                 self._screen.say(f"hotplug: {why}, it begins again", "yellow")
             self._cancel_run()
-            self._all_pending = self._all_pending or self._chosen is None
-            self._pending.update(self._chosen or {})
         self._begin_run()
 
     def _begin_run(self) -> None:
         self._learn_plugins()
-        self._chosen = None if self._all_pending else dict(self._pending)
-        if self._chosen is not None and not self._chosen:
+        if not self._results.waiting:
             return
+        self._results.begin_run()
+        self._judged_later.clear()
         self._contents.look()
-        tests = [{"nodeid": nodeid, "because": because} for nodeid, because in (self._chosen or {}).items()]
-        left_out = 0 if self._chosen is None else sum(1 for n in self._map.tests if not self._is_chosen(n))
-        self._log.write("selected", tests=tests, left_out=left_out)
-        self._left_out = left_out
-        self._in_run = {}
+        reasons = self._results.chosen
+        tests = [{"nodeid": nodeid, "because": because} for nodeid, because in (reasons or {}).items()]
+        self._log.write("selected", tests=tests, left_out=self._results.left_out())
         self._started = time.monotonic()
         first = not self._map.tests
-        chosen = None if self._chosen is None else list(self._chosen)
+        chosen = None if reasons is None else list(reasons)
         self._run = TestRun(self._arguments, self._directory, chosen, first, self._inbox, self._child_out)
-
-    def _is_chosen(self, nodeid: str) -> bool:
-        return self._chosen is None or nodeid in self._chosen or nodeid.split("::")[0] in self._chosen
 
     def _cancel_run(self) -> None:
         run, self._run = self._run, None
@@ -243,101 +271,45 @@ class WatchLoop:
 
     def _on_run(self, message: tuple[TestRun, dict[str, Any]]) -> None:
         run, facts = message
-        if run is self._run:
-            getattr(self, f"_heard_{facts['kind']}")(facts)
-
-    def _heard_collected(self, facts: dict[str, Any]) -> None:
-        by_file: dict[Path, list[str]] = {}
-        for nodeid in facts["tests"]:
-            by_file.setdefault(self._map.file_of(nodeid), []).append(nodeid)
-        for path, nodeids in by_file.items():
-            self._map.replace_file(path, nodeids)
-        if self._chosen is None:
-            self._map.tests = {n: self._map.tests.get(n, Uses()) for n in facts["tests"]}
-            self._forget_unknown()
-
-    def _heard_file(self, facts: dict[str, Any]) -> None:
-        path = Path(facts["path"])
-        uses = Uses(frozenset(facts["plugins"]), frozenset(map(Path, facts["files"])))
-        self._map.collected[path] = uses
-        self._map.imported |= {
-            file
-            for file in uses.files
-            if file.suffix == ".py" and file.is_relative_to(self._root) and not self._map.is_test_file(file)
-            if not any(file.is_relative_to(place) for place in self._map.places.values())
-        }
-
-    def _heard_test(self, facts: dict[str, Any]) -> None:
-        self._map.tests[facts["nodeid"]] = Uses(frozenset(facts["plugins"]), frozenset(map(Path, facts["files"])))
-        self._in_run.setdefault(facts["nodeid"], "passed")
-
-    def _heard_report(self, facts: dict[str, Any]) -> None:
-        nodeid = facts["nodeid"]
-        if self._in_run.get(nodeid) not in ("failed", "error"):
-            self._in_run[nodeid] = facts["outcome"]
-        if "failure" in facts:
-            self._failures[nodeid] = facts["failure"]
-        self._log.write("report", nodeid=nodeid, outcome=facts["outcome"], duration=facts["duration"])
-
-    def _heard_finished(self, facts: dict[str, Any]) -> None:
-        """Wait for the process to end: only then are its fixtures torn down and its output complete."""
+        if run is not self._run:
+            return
+        self._results.hear(facts)
+        if facts["kind"] == "report":
+            self._log.write("report", **{name: facts[name] for name in ("nodeid", "outcome", "duration")})
 
     def _on_run_ended(self, ended: tuple[TestRun, int]) -> None:
         run, code = ended
         if run is not self._run:
             return
-        moved = self._contents.look()
-        if moved:  # the verdict is about old bytes: thrown away, and run again
-            self._on_changed(moved, time.time())
+        if self._files_moved():  # the verdict would be about old bytes
+            self._restart_run("a file changed during the run")
             return
         self._run = None
-        self._publish("" if code in (0, 1, 5) else f"pytest ended with exit code {code}")
+        self._publish(self._results.why_unfinished(code))
+
+    def _files_moved(self) -> bool:
+        """Tell whether files that the run may have used have changed since it began; let be pending what they affect.
+
+        By now it is known what every test used. Files that none of them read may be the run's own output.
+        """
+        moved = self._contents.look()
+        if moved:
+            self._note_change(moved, time.time())
+        affected = self._map.affected(moved | self._judged_later)
+        self._results.want(affected)
+        return bool(affected) or any(map(self._map.may_matter, moved))
 
     def _publish(self, trouble: str) -> None:
-        """Make the run's results the verdict; after `trouble` the tests that didn't finish stay pending."""
-        finished = dict(self._in_run)
-        self._outcomes.update(finished)
-        for nodeid in [n for n, outcome in self._outcomes.items() if outcome not in ("failed", "error")]:
-            self._failures.pop(nodeid, None)
-        if not trouble:
-            self._forget_collection_errors()
-            self._pending, self._all_pending = {}, False
-        counts = {
-            "passed": sum(o == "passed" for o in finished.values()),
-            "failed": sum(o == "failed" for o in finished.values()),
-            "errors": sum(o == "error" for o in finished.values()) + bool(trouble),
-            "skipped": sum(o == "skipped" for o in finished.values()),
-        }
-        failing = self._failing()
-        failures = [self._failures[nodeid] for nodeid in failing]
+        """Make the run's results the verdict; the tests that it didn't finish stay pending."""
+        left_out = self._results.left_out()
+        verdict = self._results.end_run(trouble)
         if trouble:
-            failures.append({"nodeid": "", "path": None, "line": None, "message": trouble})
             self._screen.say(f"hotplug: {trouble}; the tests that it did not finish stay pending", "red")
-        self._trouble = trouble
-        self._log.write("verdict", **counts, outdated=self._outdated(), failures=failures)
-        still = [nodeid for nodeid in failing if nodeid not in finished]
-        self._screen.verdict(counts, self._left_out, still, time.monotonic() - self._started)
-        self._screen.waiting(self._backend)
+        self._log.write("verdict", **verdict.counts, outdated=verdict.outdated, failures=verdict.failures)
+        self._screen.verdict(verdict, left_out, time.monotonic() - self._started)
+        assert self._watching is not None, "the watch began before the first run"
+        self._screen.waiting(self._watching.backend)
         self._host_the_loaded()
-
-    def _outdated(self) -> int:
-        """Return how many verdicts that still stand are not about the present bytes."""
-        return len(self._map.tests) if self._all_pending else len(self._pending)
-
-    def _forget_collection_errors(self) -> None:
-        """Drop the error of a test file that could be imported this time."""
-        for nodeid in [n for n in self._outcomes if "::" not in n and n not in self._in_run and self._is_chosen(n)]:
-            self._outcomes.pop(nodeid)
-            self._failures.pop(nodeid, None)
-
-    def _forget_unknown(self) -> None:
-        for nodeid in [n for n in self._outcomes if "::" in n and n not in self._map.tests]:
-            self._outcomes.pop(nodeid)
-            self._failures.pop(nodeid, None)
-
-    def _failing(self) -> list[str]:
-        known = self._map.tests
-        return [n for n, o in self._outcomes.items() if o in ("failed", "error") and (n in known or "::" not in n)]
 
     # -- host -----------------------------------------------------------------------------------
 
@@ -361,7 +333,7 @@ class WatchLoop:
             first = facts["generation"] == 1
             fields = {name: facts[name] for name in ("plugin", "generation", "digest")}
             self._log.write("reloaded", **fields)
-            if not first:
+            if not first or facts["again"]:
                 self._screen.reloaded(facts, self._settings.watch_host == "live")
         elif facts["kind"] == "refused":
             self._log.write("refused", plugin=plugin, error=facts["error"], serving=facts["generation"])

@@ -10,15 +10,18 @@ import contextlib
 import json
 import os
 import queue
+import select
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from pytest_hotplug.testing.stash import CHOSEN_BY_WATCHER
+from pytest_hotplug.testing.watch.arguments import environment_of_runs
 
 __all__ = ["HostProcess", "Message", "TestRun"]
 
@@ -43,7 +46,7 @@ class TestRun:
         read, write = os.pipe()
         lifeline, self._lifeline = os.pipe()  # the run ends when our end of it closes, whatever closes it
         environment = {
-            **os.environ,
+            **environment_of_runs(os.environ),
             CHOSEN_BY_WATCHER: json.dumps({"fd": write, "lifeline": lifeline, "chosen": chosen, "first": first}),
         }
         self._process = subprocess.Popen(
@@ -59,15 +62,29 @@ class TestRun:
         os.close(lifeline)
         self._inbox = inbox
         self._collected = False
-        threading.Thread(target=self._read, args=(read,), name="hotplug-run", daemon=True).start()
+        ended, self._ended = os.pipe()
+        for act in (self._await_end, partial(self._read, read, ended)):
+            threading.Thread(target=act, name="hotplug-run", daemon=True).start()
 
-    def _read(self, read: int) -> None:
-        with os.fdopen(read, encoding="utf-8", errors="replace") as lines:
+    def _await_end(self) -> None:
+        self._process.wait()
+        os.close(self._ended)
+
+    def _read(self, read: int, ended: int) -> None:
+        """Pass messages on until the process is gone: a child that a test left may hold the pipe open for long."""
+        begun = b""
+        while read in select.select([read, ended], [], [])[0]:
+            part = os.read(read, 1 << 16)
+            if not part:
+                break
+            *lines, begun = (begun + part).split(b"\n")
             for line in lines:
                 self._collected = True
                 self._inbox.put(("run", (self, json.loads(line))))
         code = self._process.wait()
-        os.close(self._lifeline)
+        self._signal(signal.SIGKILL)  # nobody will end what tests left running
+        for fd in (read, ended, self._lifeline):
+            os.close(fd)
         self._inbox.put(("run-ended", (self, code)))
 
     def cancel(self) -> None:
@@ -78,6 +95,14 @@ class TestRun:
                 self._process.wait(GRACE)
         self._signal(signal.SIGKILL)
         self._process.wait()
+
+    def pause(self) -> None:
+        """Stop the run where it is, until `resume`."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a run that was stopped go on."""
+        self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
         try:

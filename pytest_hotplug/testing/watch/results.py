@@ -1,0 +1,200 @@
+"""What became of the tests: in the run at hand, and what stands of earlier ones.
+
+A test is done when its run came to its end and a report of it arrived; every other test that was
+chosen stays pending and counts as outdated. Starts no process and prints nothing; belongs to the
+thread of the watch loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_hotplug.testing.watch.affected import Map, Uses
+
+__all__ = ["Results", "Verdict"]
+
+_ENDS = (0, 1, 5)  # pytest's exit codes of a run that came to its end: passed, failed, nothing to run
+_BAD = ("failed", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one run came to, and what stands of earlier ones."""
+
+    counts: Mapping[str, int]
+    failures: list[dict[str, Any]]
+    outdated: int  # tests that were chosen and did not run
+    still: list[str]  # failing, and not part of the run
+
+
+class Results:
+    """The outcome of every known test, and what must run. Changes the map as the run tells what tests use."""
+
+    def __init__(self, known: Map) -> None:
+        self.trouble = ""  # why the last run did not come to its end
+        self.chosen: dict[str, str] | None = None  # of the run at hand, with reasons; None: all tests
+        self._map = known
+        self._pending: dict[str, str] = {}  # node id or test file -> why it must run
+        self._all_pending = True
+        self._outcomes: dict[str, str] = {}
+        self._failures: dict[str, Any] = {}
+        self._broken: dict[str, Any] = {}  # what could not be collected -> its failure
+        # Of the run at hand:
+        self._in_run: dict[str, str] = {}
+        self._broken_now: dict[str, Any] = {}
+        self._done: set[str] = set()
+        self._planned: list[str] | None = None  # what was to run, once everything is collected
+        self._stopped: str | None = None  # how the run says that it ended: "" is well, None is not yet
+
+    # -- what must run --------------------------------------------------------------------------
+
+    def want(self, tests: Mapping[str, str]) -> None:
+        """Let these tests, or all of these files, run next time."""
+        self._pending.update(tests)
+
+    def want_all(self) -> None:
+        """Let all tests run next time."""
+        self._all_pending = True
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anything must run."""
+        return self._all_pending or bool(self._pending)
+
+    def left_out(self) -> int:
+        """Return how many known tests the run at hand leaves out."""
+        return 0 if self.chosen is None else sum(1 for nodeid in self._map.tests if not self._is_chosen(nodeid))
+
+    def failing(self) -> list[str]:
+        """Return the tests that failed when they last ran, and what could not be collected."""
+        tests = [n for n, outcome in self._outcomes.items() if outcome in _BAD and n in self._map.tests]
+        return [*tests, *self._broken]
+
+    # -- a run ----------------------------------------------------------------------------------
+
+    def begin_run(self) -> None:
+        """Choose what is pending. It stays so until the run's end tells what was done."""
+        self.chosen = None if self._all_pending else dict(self._pending)
+        self._forget_run()
+
+    def forget_outcomes(self) -> None:
+        """Drop what the run at hand told of its tests: it is about old bytes."""
+        self._in_run = {}
+        self._broken_now = {}
+        self._done = set()
+
+    def hear(self, facts: dict[str, Any]) -> None:
+        """Take in one message of the run."""
+        getattr(self, f"_heard_{facts['kind']}")(facts)
+
+    def _heard_collected(self, facts: dict[str, Any]) -> None:
+        by_file: dict[Path, list[str]] = {}
+        for nodeid in facts["tests"]:
+            by_file.setdefault(self._map.file_of(nodeid), []).append(nodeid)
+        for path, nodeids in by_file.items():
+            self._map.replace_file(path, nodeids)
+        if self.chosen is None:
+            self._map.tests = {n: self._map.tests.get(n, Uses()) for n in facts["tests"]}
+
+    def _heard_planned(self, facts: dict[str, Any]) -> None:
+        self._planned = facts["tests"]
+
+    def _heard_file(self, facts: dict[str, Any]) -> None:
+        self._map.learn_file(Path(facts["path"]), _uses(facts))
+
+    def _heard_test(self, facts: dict[str, Any]) -> None:
+        nodeid, uses = facts["nodeid"], _uses(facts)
+        known = Uses() if facts["ended"] else self._map.tests.get(nodeid, Uses())
+        self._map.tests[nodeid] = known | uses
+        if facts["ended"] and nodeid in self._in_run:
+            self._done.add(nodeid)
+
+    def _heard_report(self, facts: dict[str, Any]) -> None:
+        nodeid = facts["nodeid"]
+        if facts["collecting"]:
+            self._broken_now[nodeid] = facts["failure"]
+            return
+        if self._in_run.get(nodeid) not in _BAD:
+            self._in_run[nodeid] = facts["outcome"]
+        if "failure" in facts:
+            self._failures[nodeid] = facts["failure"]
+
+    def _heard_finished(self, facts: dict[str, Any]) -> None:
+        """Take note only: its output is complete when the process has ended."""
+        self._stopped = facts["stopped"]
+
+    # -- its end --------------------------------------------------------------------------------
+
+    def why_unfinished(self, code: int) -> str:
+        """Return why the run whose process ended with this exit code did not come to its end, or ""."""
+        if code not in _ENDS:
+            return f"pytest ended with exit code {code}" + (f": {self._stopped}" if self._stopped else "")
+        if self._stopped is None:
+            return f"the process ended in the middle of the run, with exit code {code}"
+        return f"the run was stopped: {self._stopped}" if self._stopped else ""
+
+    def end_run(self, trouble: str) -> Verdict:
+        """Make a verdict of the run; what it did not do stays pending."""
+        done = {nodeid: outcome for nodeid, outcome in self._in_run.items() if nodeid in self._done}
+        self.trouble = trouble
+        self._keep(done)
+        self._settle_pending(trouble)
+        outcomes = list(done.values())
+        counts = {"passed": outcomes.count("passed"), "failed": outcomes.count("failed")}
+        counts["errors"] = outcomes.count("error") + len(self._broken_now) + bool(trouble)
+        counts["skipped"] = outcomes.count("skipped")
+        failing = self.failing()
+        failures = [self._failures.get(nodeid) or self._broken[nodeid] for nodeid in failing]
+        if trouble:
+            failures.append({"nodeid": "", "path": None, "line": None, "message": trouble})
+        still = [nodeid for nodeid in failing if nodeid not in done and nodeid not in self._broken_now]
+        return Verdict(counts, failures, self._outdated(), still)
+
+    def _keep(self, done: Mapping[str, str]) -> None:
+        self._outcomes.update(done)
+        self._outcomes = {n: outcome for n, outcome in self._outcomes.items() if n in self._map.tests}
+        self._failures = {n: told for n, told in self._failures.items() if self._outcomes.get(n) in _BAD}
+        self._broken = {n: told for n, told in self._broken.items() if self._stays_broken(n)} | self._broken_now
+        self._map.broken = {self._map.file_of(nodeid) for nodeid in self._broken}
+
+    def _stays_broken(self, nodeid: str) -> bool:
+        """Tell whether something that could not be collected was neither collected since nor deleted."""
+        collected = self._planned is not None and self._is_chosen(nodeid)
+        return self._map.file_of(nodeid).exists() and not collected
+
+    def _settle_pending(self, trouble: str) -> None:
+        left = [nodeid for nodeid in self._planned or () if nodeid not in self._done]
+        if self._planned is None or (trouble and not left):
+            return  # nobody knows what would have run, or what the trouble was about: all of it again
+        reasons = self.chosen or {}
+        self._pending = {n: reasons.get(n) or reasons.get(_file(n)) or "it did not run" for n in left}
+        self._all_pending = False
+
+    def _outdated(self) -> int:
+        """Return how many tests must still run; a file whose tests nobody knows counts as one."""
+        if self._all_pending:
+            return len(self._map.tests)
+        tests = {n for n in self._map.tests if n in self._pending or _file(n) in self._pending}
+        return len(tests) + len(self._pending.keys() - tests - {_file(n) for n in tests})
+
+    def _forget_run(self) -> None:
+        self.forget_outcomes()
+        self._planned = self._stopped = None
+
+    def _is_chosen(self, nodeid: str) -> bool:
+        return self.chosen is None or nodeid in self.chosen or _file(nodeid) in self.chosen
+
+    def files_of(self, nodeids: Iterable[str]) -> list[str]:
+        """Return what to run for these: a test itself, or the whole file of what could not be collected."""
+        return [_file(nodeid) if nodeid in self._broken else nodeid for nodeid in nodeids]
+
+
+def _file(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
+
+
+def _uses(facts: Mapping[str, Any]) -> Uses:
+    return Uses(frozenset(facts["plugins"]), frozenset(map(Path, facts["files"])))

@@ -1,0 +1,190 @@
+"""Watch mode: a run that doesn't come to its end, or doesn't run everything, is never taken for a whole one."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.cli.terminal import wait_for
+from tests.reloader.workshop import eventually
+from tests.testing.watched import Watched, is_alive, make_project, save
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="watch mode needs a POSIX system for now")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return make_project(tmp_path)
+
+
+def counter(project: Path) -> Path:
+    return project / "plugins" / "counter"
+
+
+def write_test(project: Path, body: str) -> Path:
+    """Let counter's only test be `body`, with os, pytest and signal at hand."""
+    path = counter(project) / "test_counter.py"
+    path.write_text(f"import os, pathlib, signal, subprocess, sys\nimport pytest\n\n\n{body}")
+    return path
+
+
+def test_what_maxfail_left_out_is_not_forgotten(project: Path) -> None:
+    """With -x the second affected test doesn't run: it counts as outdated, and runs with the next change."""
+    with Watched(project, "-x") as watched:
+        assert watched.verdict()["passed"] == 4
+        save(project / "plugins" / "greeter" / "text.py", "{WORD} {name}", "{WORD} {name}!")
+        verdict = watched.verdict()
+        assert (verdict["failed"], verdict["passed"], verdict["outdated"]) == (1, 0, 1)
+        save(counter(project) / "main.py", "return 1", "return 2 - 1")
+        assert watched.chosen() == {"test_it_pipes", "test_it_counts"}
+        assert watched.verdict()["outdated"] == 1  # the pipe failed first
+
+
+def test_a_test_that_never_ran_is_chosen_whatever_changes(project: Path) -> None:
+    """The first run ends at its first failure: nobody knows what the later tests use."""
+    (counter(project) / "main.py").write_text("def run():\n    return 2\n")
+    with Watched(project, "--maxfail=1") as watched:
+        verdict = watched.verdict()
+        assert (verdict["failed"], verdict["passed"], verdict["outdated"]) == (1, 0, 3)
+        (project / "notes.txt").write_text("about nothing")
+        assert watched.chosen() == {"test_it_greets", "test_it_pipes", "test_apart"}
+        verdict = watched.verdict()
+        assert (verdict["passed"], verdict["outdated"]) == (3, 0)
+        assert [failure["nodeid"] for failure in verdict["failures"]] == [
+            "plugins/counter/test_counter.py::test_it_counts"
+        ]
+
+
+@pytest.mark.parametrize("code", [0, 1, 5])
+def test_a_test_that_leaves_the_process_has_not_passed(project: Path, code: int) -> None:
+    """os._exit with an exit code that pytest uses, too: an error, and the tests wait until they can run."""
+    with Watched(project) as watched:
+        watched.verdict()
+        main = counter(project) / "main.py"
+        main.write_text(f"import os\n\n\ndef run():\n    os._exit({code})\n")
+        verdict = watched.verdict()
+        assert (verdict["passed"], verdict["errors"], verdict["outdated"]) == (0, 1, 1)
+        assert f"in the middle of the run, with exit code {code}" in verdict["failures"][-1]["message"]
+        main.write_text("def run():\n    return 1\n")
+        verdict = watched.verdict()
+        assert (verdict["passed"], verdict["errors"], verdict["outdated"]) == (1, 0, 0)
+
+
+def test_a_test_that_stops_pytest_has_not_passed(project: Path) -> None:
+    """pytest.exit with exit code 0: neither that test nor the one behind it counts as passed."""
+    with Watched(project) as watched:
+        watched.verdict()
+        test = write_test(project, "def test_one():\n    pytest.exit('bye', 0)\n\n\ndef test_two():\n    pass\n")
+        verdict = watched.verdict()
+        assert (verdict["passed"], verdict["errors"], verdict["outdated"]) == (0, 1, 2)
+        assert "bye" in verdict["failures"][-1]["message"]
+        save(test, "    pytest.exit('bye', 0)", "    pass")
+        verdict = watched.verdict()
+        assert (verdict["passed"], verdict["errors"], verdict["outdated"]) == (2, 0, 0)
+
+
+def test_a_child_that_a_test_left_does_not_hold_the_verdict_back(project: Path) -> None:
+    """A forked child goes on for long: the verdict comes when pytest has ended, and the child ends with it."""
+    pid_file = project / "child.pid"
+    with Watched(project) as watched:
+        watched.verdict()
+        write_test(
+            project,
+            "def test_forks():\n    child = os.fork()\n    if child == 0:\n        signal.pause()\n"
+            f"    pathlib.Path({str(pid_file)!r}).write_text(str(child))\n",
+        )
+        assert watched.verdict()["passed"] == 1
+        child = int(pid_file.read_text())
+        eventually(lambda: not is_alive(child), "the end of the child")
+
+
+def test_a_forked_child_that_comes_back_into_pytest_tells_nothing(project: Path) -> None:
+    """The child fails in the place of the test; the verdict is the parent's."""
+    with Watched(project) as watched:
+        watched.verdict()
+        write_test(
+            project,
+            "def test_forks():\n    child = os.fork()\n    assert child\n    os.waitpid(child, 0)\n",
+        )
+        verdict = watched.verdict()
+        assert (verdict["passed"], verdict["failed"], verdict["failures"]) == (1, 0, [])
+
+
+def test_a_cancelled_run_is_told(project: Path) -> None:
+    """Ctrl-C: a verdict counts what was chosen and did not run; the next change runs it."""
+    began = project / "began"
+    with Watched(project) as watched:
+        watched.verdict()
+        test = write_test(
+            project,
+            f"def test_one():\n    pass\n\n\ndef test_two():\n    pathlib.Path({str(began)!r}).touch()\n"
+            "    signal.pause()\n",
+        )
+        wait_for(began)
+        watched.next("report")
+        watched.process.send_signal(signal.SIGINT)
+        verdict = watched.verdict()
+        assert (verdict["passed"], verdict["errors"], verdict["outdated"]) == (1, 0, 1)
+        save(test, "    signal.pause()\n", "")
+        assert watched.verdict()["passed"] == 2
+
+
+def test_a_class_that_cannot_be_collected_stays_an_error(project: Path) -> None:
+    """Its error stands in later verdicts and in the exit code, until the file is mended."""
+    with Watched(project) as watched:
+        watched.verdict()
+        write_test(
+            project,
+            "class TestIt:\n    @pytest.mark.parametrize('missing', [1])\n    def test_it(self):\n        pass\n",
+        )
+        assert watched.verdict()["errors"] == 1
+        save(project / "plugins" / "greeter" / "main.py", "return hello", "return  hello")
+        assert [f["nodeid"] for f in watched.verdict()["failures"]] == ["plugins/counter/test_counter.py::TestIt"]
+        assert watched.end() == 1
+
+
+def test_a_test_file_that_its_plugin_broke_runs_when_the_plugin_is_mended(project: Path) -> None:
+    """The file imports its plugin and could never be collected: none of its tests is known, yet it is chosen."""
+    main = counter(project) / "main.py"
+    main.write_text("def run(:\n")
+    write_test(project, "from plugins.counter.main import run\n\n\ndef test_it():\n    assert run() == 1\n")
+    with Watched(project) as watched:
+        assert watched.verdict()["errors"] == 1
+        main.write_text("def run():\n    return 1\n")
+        verdict = watched.verdict()
+        assert (verdict["passed"], verdict["failures"]) == (1, [])
+
+
+def test_what_a_run_writes_does_not_begin_it_again(project: Path) -> None:
+    """A report in the project's root, another one each time, and a file that a test writes: there is a verdict."""
+    write_test(
+        project, f"def test_writes():\n    pathlib.Path({str(project / 'out.txt')!r}).write_text(str(os.getpid()))\n"
+    )
+    with Watched(project, "--junitxml=report.xml") as watched:
+        assert watched.verdict()["passed"] == 4
+        save(counter(project) / "main.py", "return 1", "return 3")
+        save(project / "plugins" / "greeter" / "main.py", "return hello", "return  hello")
+        assert watched.verdict()["errors"] == 0
+        assert len([event for event in watched.events if event["event"] == "selected"]) < 10
+
+
+def test_data_that_changes_while_a_test_reads_it_counts(project: Path) -> None:
+    """In the first run nobody knows yet what reads it; at the end the run begins again, and the last bytes decide."""
+    data, began, go = project / "tests" / "data.txt", project / "began", project / "go"
+    data.write_text("old")
+    os.mkfifo(go)
+    (project / "tests" / "test_reader.py").write_text(
+        "import pathlib\n\n\ndef test_reads():\n"
+        f"    text = pathlib.Path({str(data)!r}).read_text()\n    pathlib.Path({str(began)!r}).touch()\n"
+        f"    if text == 'old':\n        pathlib.Path({str(go)!r}).read_text()\n    assert text == 'new'\n"
+    )
+    with Watched(project) as watched:
+        wait_for(began)
+        data.write_text("new")
+        watched.next("change")
+        go.write_text("")
+        verdict = watched.verdict()
+        assert (verdict["passed"], verdict["failed"]) == (5, 0)
