@@ -74,12 +74,21 @@ def health_of(
         "reasons": failed + degraded,
         "plugins": states,
         "hot_reload_enabled": enabled,
-        "watching": None if watching is None else {"backend": watching.backend, "reason": watching.reason},
+        "watching": None if watching is None else _watching(watching),
         "calls_in_flight": leases.calls(),
         "digest": f"{algorithm_in_use(hot.settings.digest)} (detects change; it is no signature)",
         "privileged": hasattr(os, "geteuid") and os.geteuid() == 0,
         "pid": os.getpid(),
         "python": sys.version.split()[0],
+    }
+
+
+def _watching(watching: Watching) -> dict[str, Any]:
+    return {
+        "backend": watching.backend,
+        "reason": watching.reason,
+        "restarts": watching.restarts,
+        "missed_by_events": watching.missed_by_events,
     }
 
 

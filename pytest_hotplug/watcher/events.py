@@ -43,6 +43,7 @@ class EventSource:
         self._notifier: Notifier | None = None
         self._armed: Mapping[str, Identity] = {}
         self._schedule = LookSchedule()
+        self.missed = 0  # paths that a look found changed although no event told of them
 
     def arm(self) -> set[str]:
         """Look, listen to what is there now, and return what changed since the last look.
@@ -68,7 +69,10 @@ class EventSource:
         told = self._notifier.watch(self._step_ms, self._step_ms, self._milliseconds_to_wait(timeout), self._stopping)
         hints = set() if isinstance(told, str) else self._heed([path for _, path in told])
         if self._look_in() == 0.0:
-            return hints | self.arm()
+            expected = self._schedule.directories_changed  # then the look is how their content is found
+            found = self.arm()
+            self.missed += 0 if expected else len(found)
+            return hints | found
         # Even a wait that ran out of time may have dropped an event in its last moment.
         self._schedule.heard()
         return hints

@@ -30,6 +30,11 @@ class LookSchedule:
         self._first_unchecked: float | None = None
         self._changed = False
 
+    @property
+    def directories_changed(self) -> bool:
+        """Tell whether the next look is for directories that are known to have changed, not a check."""
+        return self._changed
+
     def heard(self, *, directories_changed: bool = False) -> None:
         """Note that events came, or that some may have been lost; a look will follow."""
         self._last_heard = self.now()

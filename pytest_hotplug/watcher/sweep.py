@@ -110,6 +110,8 @@ def _is_recent(sign: Signature) -> bool:
 class SweepSource:
     """Find hints by looking every `interval` seconds."""
 
+    missed = 0  # there are no events to tell of anything
+
     def __init__(self, roots: Sequence[str], interval: float, stopping: threading.Event) -> None:
         self._sweep = Sweep(roots, reads=True)
         self._interval = interval

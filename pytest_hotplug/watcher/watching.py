@@ -38,6 +38,8 @@ _LEAVE_WITHIN = 1.0
 class Source(Protocol):
     """Where hints come from; its paths are absolute and named as the caller named the roots."""
 
+    missed: int
+
     def arm(self) -> Collection[str]:
         """See to it that what changes from now on becomes a hint."""
         ...
@@ -107,6 +109,11 @@ class Watching:
     def restarts(self) -> int:
         """How often the backend failed and was started anew."""
         return self._restarts
+
+    @property
+    def missed_by_events(self) -> int:
+        """How many changes a look found that no event had told of."""
+        return self._source.missed
 
     def stop(self) -> None:
         """Stop watching and wait for the thread to end; hints not handed out yet are dropped.

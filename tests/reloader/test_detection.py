@@ -43,7 +43,7 @@ def same_times(path: Path, change: Any) -> None:
 
 
 def test_a_same_size_edit_within_the_same_second_is_seen(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """D01 R4 R11: an edit of equal size a moment after the load is served, and no .pyc is ever written or read."""
+    """D01 W25 R4 R11: an edit of equal size a moment after the load is served, and no .pyc is ever written or read."""
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     manager = served(shop)
     for number in (2, 3, 4):
@@ -117,7 +117,7 @@ def test_an_atomic_save_is_seen(shop: Workshop) -> None:
 
 
 def test_a_file_caught_empty_in_the_middle_of_a_save_is_not_served(shop: Workshop) -> None:
-    """D07 R3: the moment between truncating and writing is waited out."""
+    """D07 W15 R3: the moment between truncating and writing is waited out."""
     manager = served(shop, debounce=0.1)
     main = shop.plugins / "counted" / "main.py"
     main.write_bytes(b"")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
 from typing import Any
@@ -117,6 +118,24 @@ def test_edits_of_people_never_trip_the_breaker(shop: Workshop) -> None:
             shop.write("subject", "main.py", f"def run():\n    return {number}\n")
             eventually(lambda number=number: kinds(events).count("loaded") == number + 2)  # type: ignore[misc]
     assert "error" not in kinds(events)
+
+
+def test_the_moment_in_which_a_file_is_missing_is_waited_out(shop: Workshop) -> None:
+    """W14: an editor that renames the old file away, then the new one in: nobody sees the plugin without it."""
+    subject = shop.plugin("subject", {"main.py": "from . import helper\ndef run():\n    return helper.N\n"})
+    shop.write("subject", "helper.py", "N = 1\n")
+    manager = shop.manager(debounce=0.1, settle_max=PATIENCE)
+    assert manager.execute("subject") == 1
+    (subject / "helper.py___jb_tmp___").write_text("N = 2\n")
+    answers: list[int] = []
+    errors: list[str] = []
+    manager._hot_loader.register_callback("error", lambda name, text: errors.append(text))
+    os.rename(subject / "helper.py", subject / "helper.py___jb_old___")
+    with running(lambda: answers.append(manager.execute("subject"))) as raised:
+        eventually(lambda: manager.get_plugin_hot_info("subject")["state"] == "settling", "the state settling")
+        os.rename(subject / "helper.py___jb_tmp___", subject / "helper.py")
+        (subject / "helper.py___jb_old___").unlink()
+    assert (raised, errors, answers) == ([], [], [2])
 
 
 class watched:  # noqa: N801  # reads like a verb

@@ -136,6 +136,25 @@ def test_every_kind_of_edit_is_served(hotplug: Hotplug) -> None:
     assert plugin.execute() == 1
 
 
+def test_no_reader_sees_half_an_edit(hotplug: Hotplug) -> None:
+    """W16: the sandbox writes beside and renames: whoever reads meanwhile finds the old file or the new one, whole."""
+    plugin = hotplug.create("whole", {"main.py": "x" * 300_000})
+    over = threading.Event()
+    seen: set[bytes] = set()
+
+    def read() -> None:
+        while not over.is_set():
+            seen.add((plugin.path / "main.py").read_bytes())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for letter in "ab" * 50:
+        plugin.write("main.py", letter * 300_000)
+    over.set()
+    reader.join()
+    assert seen <= {letter.encode() * 300_000 for letter in "xab"}
+
+
 def test_an_edit_must_find_its_text(hotplug: Hotplug) -> None:
     """A misspelt edit fails the test instead of silently changing nothing."""
     with pytest.raises(ValueError, match="does not contain 'helo'"):

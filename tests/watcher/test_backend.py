@@ -39,7 +39,7 @@ def test_polling_is_used_when_asked_for(root: Path, watches: list[Watching], opt
 def test_the_variable_of_watchfiles_is_honoured(
     root: Path, watches: list[Watching], monkeypatch: pytest.MonkeyPatch, value: str, backend: str
 ) -> None:
-    """WATCHFILES_FORCE_POLLING, which I set for other tools, works here too."""
+    """W3: WATCHFILES_FORCE_POLLING, which I set for other tools, works here too."""
     monkeypatch.setenv("WATCHFILES_FORCE_POLLING", value)
     watches.append(watch([root], Listener()))
     assert watches[0].backend == backend
@@ -48,7 +48,7 @@ def test_the_variable_of_watchfiles_is_honoured(
 def test_a_root_on_a_file_system_without_events_is_polled_and_said_so(
     root: Path, tmp_path: Path, watches: list[Watching], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """My plugins lie on a Windows mount: polling begins at once, with one line that says why."""
+    """W1: My plugins lie on a Windows mount: polling begins at once, with one line that says why."""
     table = tmp_path / "mountinfo"
     table.write_text(f"1 1 0:1 / / rw - ext4 sda rw\n2 1 0:2 / {root} rw - 9p drvfs rw\n", encoding="utf-8")
     monkeypatch.setattr(events, "first_without_events", partial(first_without_events, table=table))

@@ -11,7 +11,7 @@ from tests.watcher.listening import PATIENCE, Listener, save
 
 
 def test_fifty_writes_in_a_row_are_a_few_batches(root: Path, begin: Begin) -> None:
-    """Saving fifty times does not reload fifty times."""
+    """W19: Saving fifty times does not reload fifty times."""
     listener = begin(root, debounce=0.2)
     for number in range(50):
         save(root / "greeter" / "main.py", f"A = {number}\n")
@@ -34,7 +34,7 @@ def test_files_that_change_together_come_in_one_batch(root: Path, begin: Begin) 
 
 
 def test_endless_writing_is_told_before_it_ends(root: Path, begin: Begin) -> None:
-    """A file that never comes to rest does not silence the watcher: `settle_max` is the latest."""
+    """W19: A file that never comes to rest does not silence the watcher: `settle_max` is the latest."""
     listener = begin(root, debounce=5.0, settle_max=0.3)
     heard = threading.Event()
 

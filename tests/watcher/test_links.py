@@ -66,7 +66,7 @@ def test_a_linked_plugin_that_is_swapped_is_a_hint(tmp_path: Path, begin: Begin)
 
 
 def test_a_swapped_data_link_of_a_mounted_volume_is_a_hint(tmp_path: Path, begin: Begin) -> None:
-    """Kubernetes swaps the hidden `..data`; no file of mine sees an event, and yet I hear of it."""
+    """W22: Kubernetes swaps the hidden `..data`; no file of mine sees an event, and yet I hear of it."""
     root = tmp_path / "plugins"
     _release(root / "..2024_01", "V = 1\n")
     new = _release(root / "..2024_02", "V = 2\n")
@@ -88,7 +88,7 @@ def test_a_linked_file_is_watched_where_it_really_lies(root: Path, tmp_path: Pat
 
 
 def test_a_dangling_link_is_followed_once_its_target_comes(root: Path, tmp_path: Path, begin: Begin) -> None:
-    """The link is deployed before what it points to."""
+    """W9: The link is deployed before what it points to."""
     (root / "later").symlink_to(tmp_path / "releases" / "later")
     listener = begin(root)
     target = _release(tmp_path / "releases" / "later", "V = 1\n")

@@ -54,7 +54,7 @@ def test_the_longest_and_latest_mount_serves_a_path(path: str, kind: str) -> Non
     ["9p", "drvfs", "nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "vboxsf", "prl_fs", "virtiofs"],
 )
 def test_remote_and_shared_file_systems_send_no_events(kind: str) -> None:
-    """Edits made by the host or by another machine never arrive as events."""
+    """W1 W2: Edits made by the host or by another machine never arrive as events."""
     assert not Mount("/x", kind).sends_events
 
 

@@ -10,7 +10,7 @@ from tests.watcher.listening import save
 
 
 def test_the_first_file_of_a_new_nested_directory_is_seen_every_time(root: Path, begin: Begin) -> None:
-    """`mkdir -p` and a file in one breath: the file is never missed."""
+    """W21: `mkdir -p` and a file in one breath: the file is never missed."""
     listener = begin(root, debounce=0.01)
     for number in range(20):
         module = root / f"new{number}" / "deep" / "deeper" / "main.py"

@@ -18,7 +18,7 @@ NOISE = (
 
 @pytest.mark.parametrize("name", NOISE)
 def test_editor_and_interpreter_files_are_noise(name: str) -> None:
-    """None of the names my editor invents wakes anybody."""
+    """W11: None of the names my editor invents wakes anybody."""
     assert is_noise(name)
 
 

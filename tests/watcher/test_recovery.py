@@ -99,7 +99,7 @@ def test_a_reached_limit_at_the_start_means_polling_and_says_what_to_raise(
     error: Exception,
     setting: str,
 ) -> None:
-    """A fresh Ubuntu has too few watches: edits are seen all the same, and I know what to set."""
+    """W8: A fresh Ubuntu has too few watches: edits are seen all the same, and I know what to set."""
 
     def refuse(directories: Sequence[str]) -> Notifier:
         raise error
@@ -143,7 +143,7 @@ def test_a_limit_reached_while_watching_means_polling_and_a_look_at_everything(
 def test_a_failing_native_watcher_is_restarted_and_everything_looked_at(
     root: Path, begin_with: BeginWith, watches: list[Watching]
 ) -> None:
-    """An internal error of the watcher costs one full look, never my next edit."""
+    """W5: An internal error of the watcher costs one full look, never my next edit."""
     script = Scripted([WatchfilesRustInternalError("error in underlying watcher: overflow")])
     listener = begin_with(script.open)
     assert listener.until(_overflowed)
@@ -156,7 +156,7 @@ def test_a_failing_native_watcher_is_restarted_and_everything_looked_at(
 def test_restarts_are_counted_and_become_rarer(
     root: Path, begin_with: BeginWith, watches: list[Watching], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A watcher that keeps failing neither spins nor gives up."""
+    """W7: A watcher that keeps failing neither spins nor gives up."""
     listener = begin_with(Scripted([RuntimeError(str(number)) for number in range(3)]).open)
     assert wait_until(lambda: watches[0].restarts == 3)
     save(root / "greeter" / "after.py", "A = 1\n")
@@ -279,7 +279,7 @@ def test_directories_that_change_at_every_try_are_armed_later(
 def test_a_directory_that_vanishes_while_the_watch_is_armed_is_left_out(
     root: Path, begin_with: BeginWith, watches: list[Watching]
 ) -> None:
-    """A branch switch in the very moment of arming ends nothing."""
+    """W9: A branch switch in the very moment of arming ends nothing."""
     script = Scripted()
 
     def remove_first(directories: Sequence[str]) -> Notifier:
@@ -292,12 +292,15 @@ def test_a_directory_that_vanishes_while_the_watch_is_armed_is_left_out(
     assert listener.hears(root / "main.py")
 
 
-def test_an_edit_the_native_watcher_drops_is_found_by_the_look_that_follows(root: Path, begin_with: BeginWith) -> None:
-    """Events that get lost in a burst are made good once it is over."""
+def test_an_edit_the_native_watcher_drops_is_found_by_the_look_that_follows(
+    root: Path, begin_with: BeginWith, watches: list[Watching]
+) -> None:
+    """W6: Events that get lost in a burst are made good once it is over."""
     listener = begin_with(Scripted(hidden="dropped.py").open)
     save(root / "greeter" / "dropped.py", "A = 1\n")
     save(root / "greeter" / "main.py", "A = 1\n")
     assert listener.hears(root / "greeter" / "main.py", root / "greeter" / "dropped.py")
+    assert watches[0].missed_by_events == 1
 
 
 def test_an_edit_in_the_last_moment_of_a_wait_is_found(root: Path, begin_with: BeginWith) -> None:

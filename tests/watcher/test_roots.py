@@ -23,7 +23,7 @@ def _comes_and_is_watched(root: Path, listener: Listener) -> None:
 
 
 def test_a_root_deleted_and_recreated_is_watched_again_and_again(root: Path, begin: Begin) -> None:
-    """I delete my plugin directory and check it out anew: no silence, twice in a row."""
+    """W20: I delete my plugin directory and check it out anew: no silence, twice in a row."""
     listener = begin(root)
     for _ in range(2):
         listener.forget()

@@ -18,7 +18,7 @@ def test_an_edit_made_right_after_the_watch_began_is_reported(root: Path, begin:
 
 
 def test_an_atomic_save_is_a_hint_for_the_file_itself(root: Path, begin: Begin) -> None:
-    """My editor writes beside and renames; I hear of my file and of nothing else."""
+    """W12: My editor writes beside and renames; I hear of my file and of nothing else."""
     listener = begin(root)
     for text in ("A = 1\n", "A = 2\n"):
         listener.forget()
@@ -28,14 +28,14 @@ def test_an_atomic_save_is_a_hint_for_the_file_itself(root: Path, begin: Begin) 
 
 
 def test_a_truncating_save_is_a_hint(root: Path, begin: Begin) -> None:
-    """My editor empties the file and writes it anew; I hear of it."""
+    """W15: My editor empties the file and writes it anew; I hear of it."""
     listener = begin(root)
     (root / "greeter" / "main.py").write_text("GREETING = 'hi there'\n", encoding="utf-8")
     assert listener.hears(root / "greeter" / "main.py")
 
 
 def test_a_touch_is_a_hint_too(root: Path, begin: Begin) -> None:
-    """The watcher says only "look again": whether content changed is for others to say."""
+    """W13: The watcher says only "look again": whether content changed is for others to say."""
     listener = begin(root)
     (root / "greeter" / "main.py").touch()
     assert listener.hears(root / "greeter" / "main.py")
@@ -58,7 +58,7 @@ def test_a_deleted_and_a_new_file_are_hints(root: Path, begin: Begin) -> None:
 
 
 def test_a_file_that_becomes_a_directory_is_followed(root: Path, begin: Begin) -> None:
-    """A branch switch turns `text.py` into `text.py/`: what is inside is watched from then on."""
+    """W17: A branch switch turns `text.py` into `text.py/`: what is inside is watched from then on."""
     name = root / "greeter" / "text"
     name.write_text("", encoding="utf-8")
     listener = begin(root)

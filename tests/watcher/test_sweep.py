@@ -41,7 +41,7 @@ def module(root: Path) -> Path:
 def test_two_edits_of_one_size_within_one_second_are_both_seen(
     root: Path, module: Path, watches: list[Watching]
 ) -> None:
-    """I save twice in a hurry, and both saves are served, though polling finds them."""
+    """W4: I save twice in a hurry, and both saves are served, though polling finds them."""
     listener = Listener()
     watches.append(watch([root], listener, force_polling=True, poll_interval=0.05, debounce=0))
     for text in ("A = 1\n", "A = 2\n", "A = 3\n"):
@@ -51,7 +51,7 @@ def test_two_edits_of_one_size_within_one_second_are_both_seen(
 
 
 def test_an_edit_in_the_same_tick_with_the_same_size_is_found_by_content(root: Path, module: Path) -> None:
-    """On a network disk with a coarse clock my second edit looks like the first, and is found."""
+    """W4: On a network disk with a coarse clock my second edit looks like the first, and is found."""
     module.write_text("A = 1\n", encoding="utf-8")
     sweep = Sweep([os.fspath(root)], reads=True, look_over=with_a_stopped_clock)
     assert sweep.look() == set()
@@ -79,7 +79,7 @@ def test_a_file_is_read_until_it_is_old_and_once_more(root: Path, module: Path) 
 
 
 def test_signatures_are_compared_for_inequality(root: Path, module: Path) -> None:
-    """A clock set back hides nothing: older, younger, larger, smaller are all just different."""
+    """W26: A clock set back hides nothing: older, younger, larger, smaller are all just different."""
     sweep = Sweep([os.fspath(root)], reads=False)
     sweep.look()
     os.utime(module, OLD)

@@ -54,7 +54,7 @@ with watch([root], listener, **options) as watching:
 @pytest.mark.skipif(sys.platform == "win32", reason="modes of directories forbid nothing there")
 @pytest.mark.parametrize("kind", ["events", "polling", "parent"])
 def test_an_unreadable_directory_ends_nothing_and_is_seen_once_it_opens(kind: str) -> None:
-    """One directory I may not read hurts neither the others nor, later, itself.
+    """W10: One directory I may not read hurts neither the others nor, later, itself.
 
     The third time I may not read the directory that holds the root either: nothing tells then that
     the root is replaced, and yet it is found."""
