@@ -19,6 +19,9 @@ from pytest_hotplug.reloader.watching import Batch, Watching
 __all__ = ["PluginManager", "get_hot_loader", "plugin_manager"]
 
 
+STEP = 0.05  # seconds; nobody waits for a manager's watcher, since every call checks: it may well sleep
+
+
 def _watch(paths: Sequence[Path], on_batch: Callable[[Batch], None], settings: Settings) -> Watching:
     """Start the real watcher with a project's settings; nothing of it is imported before."""
     from pytest_hotplug.watcher import watch
@@ -30,6 +33,7 @@ def _watch(paths: Sequence[Path], on_batch: Callable[[Batch], None], settings: S
         settle_max=settings.settle_max,
         poll_interval=settings.poll_interval,
         force_polling=settings.force_polling,
+        step=STEP,
     )
 
 
