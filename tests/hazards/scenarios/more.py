@@ -54,6 +54,7 @@ def import_that_never_ends(stage: Stage) -> None:
 @hazard("N02", "Ctrl-C during a reload reaches the host; the state is all old, and reloads go on.", child=True)
 def ctrl_c_during_a_reload(stage: Stage) -> None:
     files = {"main.py": "from . import util\nN = %n\ndef run(): return N, util.N\n", "util.py": UTIL}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background begins with it ignored
     stage.start(files)
     stage.number = 2
     slow = f"{IMPORT_HOST}from . import util\nN = %n\n{WAITING}\ndef run(): return N, util.N\n"
