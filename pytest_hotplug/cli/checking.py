@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from pytest_hotplug.cli.ondisk import PluginOnDisk, misnamed, nothing_found, plugin_argument, plugins_on_disk
 from pytest_hotplug.cli.output import directory_option, emit_json, json_option, say, shortened
-from pytest_hotplug.cli.preflight import preflight, skipped
+from pytest_hotplug.cli.trying import as_facts, skipped, try_version
 from pytest_hotplug.reloader.errors import visible
 
 __all__ = ["check"]
@@ -56,7 +57,7 @@ def check(names: tuple[str, ...], source: str | None, as_json: bool) -> int:
 def _checked(plugin: PluginOnDisk, source: str | None, *, asked_for: bool) -> dict[str, Any]:
     """Check one plugin; a disabled one only when it was asked for, and then it is refused."""
     if asked_for or plugin.manifest.enabled or plugin.problem:
-        return preflight(plugin.found, source, plugin.manifest.load_timeout)
+        return as_facts(plugin.found, try_version(plugin.found, Path(source) if source else None))
     return skipped(plugin.name, plugin.version, plugin.digest)
 
 

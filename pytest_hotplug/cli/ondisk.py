@@ -99,8 +99,8 @@ def read_plugin(found: Found) -> PluginOnDisk:
     try:
         snapshot = _settled(found)
         manifest = manifest_of(found, snapshot)
-        if manifest.watch_ignore:
-            snapshot = _settled(found, manifest.watch_ignore)
+        if manifest.ignored:
+            snapshot = _settled(found, manifest.ignored)
     except PluginFault as fault:
         return PluginOnDisk(found, snapshot.digest if snapshot else "", problem=str(fault))
     except Unsettled as error:

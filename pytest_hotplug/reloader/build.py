@@ -19,7 +19,7 @@ from pytest_hotplug.reloader import finder, transaction
 from pytest_hotplug.reloader.check import Checker
 from pytest_hotplug.reloader.dependencies import dependents_of, find_cycle
 from pytest_hotplug.reloader.discovery import Found
-from pytest_hotplug.reloader.errors import Fault, PluginDisabled, PluginFault, did_you_mean, forget_sources
+from pytest_hotplug.reloader.errors import Fault, PluginDisabled, PluginFault, UsageError, did_you_mean, forget_sources
 from pytest_hotplug.reloader.events import Event, Events
 from pytest_hotplug.reloader.fingerprint import Snapshot
 from pytest_hotplug.reloader.generation import Generation
@@ -93,6 +93,10 @@ class Build:
         manifests = [*(g.manifest for g in old), *self._manifests.values()]
         return old if any(manifest.handover == "stop-first" for manifest in manifests) else []
 
+    def belongs_to(self, parts: Parts) -> bool:
+        """Tell whether it is a manager's own, told by what that works with."""
+        return self._parts is parts
+
     def affects(self, plugin: str) -> bool:
         """Tell whether a plugin is loaded because something changed, not because others need it."""
         return plugin in self._affected
@@ -134,7 +138,10 @@ class Build:
         where = found.path / (manifest.file or ".")
         owner = self._parts.owner()
         if owner is not None and not self._registry.slots.keys() >= set(manifest.depends_on):
-            owner.discover()
+            try:
+                owner.discover()
+            except UsageError as error:
+                raise PluginFault(Fault(found.name, error.slug, str(error), where, own_bytes=False)) from None
         for used in manifest.depends_on:
             if used not in self._registry.slots:
                 message = f"/depends_on: there is no plugin {used!r}{did_you_mean(used, self._registry.slots)}"
@@ -175,7 +182,8 @@ class Build:
             serving = self._registry.serving.get(name)
             if serving is None or serving is self._before.get(name):
                 continue
-            if serving.digest == found.digest or serving.snapshot.look.at > found.look.at:
+            served = name in self.from_disk and self._parts.checker.is_served(self._parts.slot_of(name), found.digest)
+            if served or serving.digest == found.digest or serving.snapshot.look.at > found.look.at:
                 self.from_disk.discard(name)
                 if name == self._forced:
                     self.fresh[name] = serving.snapshot
@@ -270,6 +278,8 @@ class Build:
             self.candidates[name].namespace.transaction = None
             for module in self.candidates[name].modules.values():
                 make_ordinary(module)
+        for name, pin in self._pins.items():  # first: a call that looks in this moment must find the pin
+            self._parts.slot_of(name).pin = pin
         self._registry.swap(self.candidates)
         self._parts.superseded.extend(replaced)
         for name in self.order:
@@ -279,9 +289,7 @@ class Build:
         slot.number = generation.number
         slot.load_window = (self._began, time.time_ns())
         slot.reloads += generation.number > 1
-        if slot.name in self._pins:
-            slot.pin = self._pins[slot.name]
-        elif generation.snapshot.home is None:
+        if generation.snapshot.home is None:
             slot.pin = None
         if slot.name in self.from_disk:  # else newer bytes on disk may still be refused, and stay so
             slot.refusal = None

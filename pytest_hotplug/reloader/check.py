@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from pytest_hotplug.reloader import transaction
 from pytest_hotplug.reloader.commit import check_committed
 from pytest_hotplug.reloader.errors import PluginFault
 from pytest_hotplug.reloader.fingerprint import Snapshot, Unsettled, look_at, settle, snapshot, unchanged
@@ -37,6 +38,7 @@ class Checker:
         self._kept = kept
         self._just_read: dict[str, Snapshot] = {}  # by plugin: what `look_again` read and `settled` may take
         self._git: dict[Path, GitLock] = {}  # by plugin dir
+        self.tried: dict[str, str] | None = None  # by plugin: the digest that a child imported; None: it need not
 
     def quiet(self, slot: Slot) -> bool:
         """Tell cheaply whether nothing needs doing: the files are as they were when their bytes were last read.
@@ -130,7 +132,7 @@ class Checker:
     def _ignores_otherwise(slot: Slot, found: Snapshot) -> bool:
         """Take over the `watch_ignore` of a snapshot's own manifest; True when it differs from the one in use."""
         try:
-            ignore = manifest_of(slot.found, found).watch_ignore
+            ignore = manifest_of(slot.found, found).ignored
         except PluginFault:
             return False  # the load says what is wrong with it
         before, slot.ignore = slot.ignore, ignore
@@ -166,6 +168,9 @@ class Checker:
         except PluginFault as fault:
             slot.refusal = refuse(fault.fault, found.digest, found.look, slot.refusal)
             raise
+        if self.tried is not None and transaction.current() and self.tried.get(slot.name) != found.digest:
+            # A load is no time to try it: other loads wait. The next look finds, and tries, it before.
+            raise Unsettled(f"{slot.name}: this load needs it, and no child process has tried these bytes yet")
         return found
 
     def _pinned(self, slot: Slot, disk: str) -> Snapshot | None:

@@ -46,8 +46,11 @@ def _compile(data: bytes, filename: str) -> CodeType:
         raise SyntaxError("utf-7 is no encoding for source", (filename, 1, 1, ""))
     try:
         return compile(data, filename, "exec", dont_inherit=True)
-    except ValueError as error:  # null bytes, on Python 3.11
-        raise SyntaxError(str(error), (filename, 1, 1, "")) from None
+    except SyntaxError:
+        raise
+    except Exception as error:  # noqa: BLE001  # null bytes, a nesting too deep for the compiler, what a codec has to say
+        said = f"it can't be compiled: {type(error).__name__} {error}".rstrip()
+        raise SyntaxError(said, (filename, 1, 1, "")) from None
 
 
 def _after_fork_in_child() -> None:

@@ -56,7 +56,12 @@ def _fault_of(text: str, plugin: str, path: Path) -> Fault | None:
             f"/dependencies: {text!r} is no requirement ({error})".split("\n")[0],
             path,
         )
-    if requirement.marker is not None and not requirement.marker.evaluate():
+    try:
+        wanted = requirement.marker is None or requirement.marker.evaluate()
+    except Exception as error:  # noqa: BLE001  # markers compare whatever they are given
+        message = f"/dependencies: the marker of {text!r} can't be evaluated ({error})"
+        return Fault(plugin, "bad-manifest", message, path)
+    if not wanted:
         return None
     installed = installed_version(requirement.name)
     if installed is None:

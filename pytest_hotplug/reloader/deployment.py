@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_hotplug.reloader.discovery import Found
-from pytest_hotplug.reloader.errors import UsageError, near
+from pytest_hotplug.reloader.errors import PluginFault, UsageError, near
 from pytest_hotplug.reloader.exchange import exchange
 from pytest_hotplug.reloader.file_lock import file_lock
-from pytest_hotplug.reloader.fingerprint import snapshot
+from pytest_hotplug.reloader.fingerprint import Snapshot, Unsettled, snapshot
 
 __all__ = ["Deployed", "deploy", "remove"]
 
@@ -29,7 +29,10 @@ LOCK_TIMEOUT = 0.1  # seconds; a deployment that is under way is told, not waite
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """What a deployment did: the digest that lay there before ("" for a new plugin) and the one that does now."""
+    """What a deployment did: the digest that lay there before ("" for none that can be read) and the one that does now.
+
+    `changed` also where only files differ that don't count for the digest.
+    """
 
     name: str
     before: str
@@ -46,12 +49,13 @@ def deploy(found: Found, source: Path, *, lock: Path, check: Callable[[Path], No
     then everything is as it was.
     """
     with _alone(found, lock), _staged(found, source) as staged:
-        digest = snapshot(staged, plugin=found.name).digest
+        new = snapshot(staged, plugin=found.name)
         check(staged)
-        before = snapshot(found.path, plugin=found.name).digest if found.path.exists() else ""
-        if not dry_run and digest != before:
+        old = _in_place(found)
+        changed = old is None or old.files != new.files
+        if changed and not dry_run:
             _put(staged, found.path)
-        return Deployed(found.name, before, digest, digest != before)
+        return Deployed(found.name, old.digest if old else "", new.digest, changed)
 
 
 def remove(found: Found, *, lock: Path) -> None:
@@ -94,6 +98,14 @@ def _staged(found: Found, source: Path) -> Iterator[Path]:
         yield staged
     finally:
         shutil.rmtree(place)
+
+
+def _in_place(found: Found) -> Snapshot | None:
+    """Read what is to be replaced; one that can't be read is replaced all the same."""
+    try:
+        return snapshot(found.path, plugin=found.name)
+    except (PluginFault, Unsettled):
+        return None
 
 
 def _put(staged: Path, place: Path) -> None:

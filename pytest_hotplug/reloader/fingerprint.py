@@ -16,6 +16,7 @@ import os
 import stat
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -107,6 +108,8 @@ class Snapshot:
 
 
 def _ignored(relative: str, patterns: Sequence[str]) -> bool:
+    if f"!{relative}" in patterns:  # counts, whatever else is said
+        return False
     return any(fnmatch.fnmatchcase(relative, p) or fnmatch.fnmatchcase(relative, f"*/{p}") for p in patterns)
 
 
@@ -282,7 +285,8 @@ def _bytes(look: Look, name: str, plugin: str, path: Path, expected: Signature |
     except OSError as error:
         raise PluginFault(_unreadable(plugin, path / name, error)) from None
     finally:
-        _close(fd)
+        with suppress(OSError):  # what was read was read; a file system may report a late error of a writer here
+            _close(fd)
     if expected is not None and (_signature(after) != expected or len(data) != expected[1]):
         raise Unsettled(f"{plugin}: {name} changed while it was read")
     return data
@@ -304,10 +308,11 @@ _O_CLOEXEC: int = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
 def _read_all(fd: int) -> bytes:
-    parts = []
+    parts, size = [], 0
     while part := _read(fd, 1 << 20):
         parts.append(part)
-        if len(parts) * (1 << 20) > MAX_TREE_BYTES:
+        size += len(part)
+        if size > MAX_TREE_BYTES:
             break  # it grows while we read: the signature will not match
     return b"".join(parts)
 

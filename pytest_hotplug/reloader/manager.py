@@ -6,7 +6,6 @@ is injected by the package's front door.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import weakref
@@ -18,6 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from pytest_hotplug.reloader import finder, transaction
+from pytest_hotplug.reloader.background import Background
 from pytest_hotplug.reloader.breaker import Breaker
 from pytest_hotplug.reloader.calls import Calls
 from pytest_hotplug.reloader.context import Host, LoopThread
@@ -49,7 +49,6 @@ from pytest_hotplug.reloader.why import why
 __all__ = ["PluginManager"]
 
 Keeps = Literal["in-memory", "on-disk", "read-only"]
-LOG = logging.getLogger("hotplug")
 _MOST_TRIES = 10  # of a first load while other threads keep unloading the plugin
 _managers: weakref.WeakSet[PluginManager] = weakref.WeakSet()
 
@@ -118,7 +117,7 @@ class PluginManager:
         self._closed = False
         self._watching: Watching | None = None
         self._breaker = Breaker()
-        self._background = _Background(self._hot_loader)
+        self._background = Background(self._hot_loader.reload)
         self._lock = threading.Lock()  # guards _watching
         _managers.add(self)
 
@@ -126,7 +125,7 @@ class PluginManager:
         """Go on in a child process: no thread of the parent exists here, and no lock may wait for one."""
         for part in (self._registry, self._leases, self._events, self._loop, self._host, self._hot_loader):
             part.after_fork()
-        self._background = _Background(self._hot_loader)
+        self._background = Background(self._hot_loader.reload)
         self._watching = None
         self._lock = threading.Lock()
 
@@ -482,44 +481,6 @@ def _not_loaded(slot: Slot, outcome: Outcome) -> Fault:
     else:
         message, remedy = f"nothing serves yet ({outcome.reason})", "Try again once its files rest."
     return Fault(slot.name, "not-loaded", message, slot.found.path, remedy=remedy, own_bytes=False)
-
-
-class _Background:
-    """Reloads that nobody waits for, one after the other on a thread that ends when it is done."""
-
-    def __init__(self, hot: HotLoader) -> None:
-        self._hot = hot
-        self._lock = threading.Lock()  # guards _wanted and _thread
-        self._wanted: dict[str, None] = {}
-        self._thread: threading.Thread | None = None
-
-    def reload(self, name: str) -> None:
-        """Reload a plugin soon; asking again before that changes nothing."""
-        with self._lock:
-            self._wanted[name] = None
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="hotplug-background", daemon=True)
-                self._thread.start()
-
-    def stop(self) -> None:
-        with self._lock:
-            self._wanted.clear()
-            thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join()
-
-    def _work(self) -> None:
-        while True:
-            with self._lock:
-                if not self._wanted:
-                    self._thread = None
-                    return
-                name = next(iter(self._wanted))
-                del self._wanted[name]
-            try:
-                self._hot.reload(name)
-            except Exception:
-                LOG.exception("hotplug.background_reload_failed", extra={"plugin": name})
 
 
 def _after_fork_in_child() -> None:

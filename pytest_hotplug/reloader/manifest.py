@@ -93,6 +93,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     lines: dict[str, int] = {}
 
     @property
+    def ignored(self) -> list[str]:
+        """Return the patterns of files that never count; the manifest counts whatever they say (hence the "!")."""
+        return [*self.watch_ignore, f"!{self.file}"] if self.watch_ignore else []
+
+    @property
     def packages(self) -> tuple[str, ...]:
         """Return the PEP 508 requirements, whichever form the manifest used."""
         own = self.dependencies

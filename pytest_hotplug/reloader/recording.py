@@ -10,7 +10,9 @@ import logging
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
+from pytest_hotplug.reloader.errors import Fault, PluginFault
 from pytest_hotplug.reloader.events import Event, Events
+from pytest_hotplug.reloader.fingerprint import Snapshot
 from pytest_hotplug.reloader.kept import Kept, Notes, Record, Store
 from pytest_hotplug.reloader.registry import Registry, Slot
 
@@ -25,14 +27,19 @@ class Recorder:
 
     def __init__(self, store: Store, registry: Registry, events: Events) -> None:
         self.store = store
-        self.problem = ""  # why the store could not be used the last time; empty while all is well
+        self._problems: dict[str, str] = {}  # by what was tried: why it failed the last time
         self._registry = registry
         events.subscribe(self._heard)
+
+    @property
+    def problem(self) -> str:
+        """Return why the store could not be used, an empty string while all is well."""
+        return next(iter(self._problems.values()), "")
 
     def recall(self, slots: list[Slot]) -> None:
         """Take over what an earlier process left about plugins that this one sees for the first time."""
         nothing: set[str] = set()
-        known = self._guarded(self.store.known, nothing) if slots else nothing
+        known = self._guarded("look", self.store.known, nothing) if slots else nothing
         for slot in slots:
             if slot.name in known:
                 notes = self.notes(slot.name)
@@ -40,31 +47,40 @@ class Recorder:
 
     def notes(self, plugin: str) -> Notes:
         """Return what is known of a plugin from before, nothing when the store can't be read."""
-        return self._guarded(lambda: self.store.notes(plugin), Notes())
+        return self._guarded("look", lambda: self.store.notes(plugin), Notes())
 
     def last_good(self, plugin: str) -> Kept | None:
         return self.notes(plugin).last_good()
 
+    def read(self, plugin: str, kept: Kept) -> Snapshot:
+        """Return a kept version's files; raises PluginFault when the copy is damaged or there is no room for it."""
+        try:
+            return self.store.read(plugin, kept)
+        except OSError as error:
+            message = f"version {kept.digest[:12]} can't be put in place: {error}"
+            remedy = "Make room, or give the process a directory that it may write; then roll back again."
+            raise PluginFault(Fault(plugin, "state-unusable", message, remedy=remedy, own_bytes=False)) from None
+
     def history(self, plugin: str) -> list[Record]:
-        return self._guarded(lambda: self.store.history(plugin), [])
+        return self._guarded("look", lambda: self.store.history(plugin), [])
 
     def forget_pin(self, slot: Slot) -> None:
         """Remember the end of a rollback that new files ended although they don't serve."""
         if slot.pin is None and self.notes(slot.name).pin is not None:
-            self._guarded(lambda: self.store.forget_pin(slot.name), None)
+            self._guarded("note", lambda: self.store.forget_pin(slot.name), None)
 
     def set_paused(self, slot: Slot) -> None:
-        self._guarded(lambda: self.store.set_paused(slot.name, slot.paused), None)
+        self._guarded("note", lambda: self.store.set_paused(slot.name, slot.paused), None)
 
     def set_enabled(self, enabled: bool) -> None:
-        self._guarded(lambda: self.store.set_enabled(enabled), None)
+        self._guarded("note", lambda: self.store.set_enabled(enabled), None)
 
     def enabled(self) -> bool:
-        return self._guarded(lambda: self.store.enabled, True)
+        return self._guarded("look", lambda: self.store.enabled, True)
 
     def _heard(self, event: Event) -> None:
         if event.kind == "loaded":
-            self._guarded(lambda: self._keep(event), None)
+            self._guarded("keep", lambda: self._keep(event), None)
         elif event.kind == "error" and event.error is not None:
             fault = event.error
             self._add(event, Record("refused", event.at, digest=event.digest, slug=fault.slug, message=str(fault)))
@@ -83,15 +99,16 @@ class Recorder:
         self._add(event, Record(kind, event.at, event.version, event.digest, event.generation))
 
     def _add(self, event: Event, record: Record) -> None:
-        self._guarded(lambda: self.store.record(event.plugin, record), None)
+        self._guarded("record", lambda: self.store.record(event.plugin, record), None)
 
-    def _guarded(self, work: Callable[[], T], otherwise: T) -> T:
+    def _guarded(self, what: str, work: Callable[[], T], otherwise: T) -> T:
+        """Do something with the store; one kind of work that succeeds says nothing of another that failed."""
         try:
             result = work()
         except OSError as error:
-            if self.problem != str(error):
+            if str(error) not in self._problems.values():
                 LOG.warning("hotplug.store_failed", extra={"text": f"the state directory can't be used: {error}"})
-            self.problem = str(error)
+            self._problems[what] = str(error)
             return otherwise
-        self.problem = ""
+        self._problems.pop(what, None)
         return result

@@ -26,9 +26,10 @@ from pytest_hotplug.reloader.fingerprint import Snapshot, Unsettled
 from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.kept import Kept, Pin
 from pytest_hotplug.reloader.leases import Leases, calling
-from pytest_hotplug.reloader.loader import Loader
+from pytest_hotplug.reloader.loader import Loader, manifest_of
 from pytest_hotplug.reloader.modules import Namespace
 from pytest_hotplug.reloader.outcomes import KeptCurrent, Outcome, Reloaded, Unchanged, Unloaded
+from pytest_hotplug.reloader.preflight import fault_of, try_snapshots
 from pytest_hotplug.reloader.recording import Recorder
 from pytest_hotplug.reloader.refusals import refuse
 from pytest_hotplug.reloader.registry import Registry, Slot
@@ -70,7 +71,6 @@ class HotLoader:
         self._retirement = Retirement(
             self.loader, leases, events, settings.retire_timeout, lambda g: registry.serving.get(g.name)
         )
-        self._build: Build | None = None  # of the open transaction, when it is ours
         self._superseded: deque[Generation] = deque()  # they no longer serve, and wait to be retired
         self._recorder = recorder
         self.checker = Checker(settings, registry, leases, self._pinned_copy)
@@ -80,8 +80,6 @@ class HotLoader:
 
     def after_fork(self) -> None:
         """Forget, in a child process, what the parent's other threads were loading."""
-        if transaction.current() is None:
-            self._build = None
         self._thread.after_fork()
         self._retirement.after_fork()
 
@@ -135,8 +133,8 @@ class HotLoader:
 
         No turn is taken: whoever holds it may wait for the load that we are in.
         """
-        if self._build is not None or slot.name in self.registry.serving:
-            return self._kept(slot, "loading")
+        if self._build is not None or slot.name in self.registry.serving or self._tries:
+            return self._kept(slot, "loading")  # the last: a child takes its time, and other loads wait for us
         outcome = self._reload(slot, False)
         self._finish()
         return outcome
@@ -206,6 +204,8 @@ class HotLoader:
         stopping: list[Generation] = []
         try:
             build.prepare()
+            if self._tries:
+                self._try(build)
             stopping = build.stop_first()
             if stopping:
                 self._stop(slot, stopping, build)
@@ -213,6 +213,8 @@ class HotLoader:
             return self._refused(slot, fault.fault, build)
         except PluginDisabled as disabled:
             return self._disabled(slot, disabled.name)
+        except Unsettled as unsettled:
+            return self._kept(slot, "unsettled", str(unsettled))
         try:
             outcome = self._load(slot, build)
         finally:
@@ -220,6 +222,49 @@ class HotLoader:
                 self._start_again(stopping, build)
         serving = self.registry.serving.get(slot.name)
         return replace(outcome, serving=serving.number if serving else None)
+
+    @property
+    def _tries(self) -> bool:
+        """Tell whether a child process loads versions first; a sandbox's see what a test patched in this one."""
+        return self.settings.preflight == "child" and self.loader.code_path is None
+
+    def _try(self, build: Build) -> None:
+        """Load in a child process first what the build will load; raises PluginFault and Unsettled.
+
+        The child gets the bytes: those that are new, and of what else takes part those that serve.
+        """
+        serving = self.registry.serving
+        affected = dependents_of(build.fresh, self.registry.uses())
+        for name in affected:
+            self._bring_along(build, self._slot_of(name))
+        if not build.from_disk and not self._lacks_something(build):
+            return  # it served before
+        names = {used for name in affected for used in self.registry.with_dependencies(name)} | set(affected)
+        bytes_of = {n: g.snapshot for n in names if (g := serving.get(n)) is not None} | build.fresh
+        places = {name: (self._slot_of(name).found, found) for name, found in bytes_of.items()}
+        layouts = {slot.found.layout.path: slot.found.layout for slot in list(self.registry.slots.values())}
+        tried = try_snapshots(affected, places, self.settings, [*layouts.values()], build.time_limit())
+        self.checker.tried = {**(self.checker.tried or {}), **tried.digests}
+        if tried.slug == "not-loaded":
+            raise Unsettled(str(tried.fault))
+        if (fault := fault_of(tried, self._slot_of(affected[-1]).found)) is not None:
+            raise fault
+
+    def _bring_along(self, build: Build, slot: Slot) -> None:
+        """Take a dependent's new bytes into the build now: it would read them during the load, untried."""
+        serving, seen = self.registry.serving.get(slot.name), self.checker.look_again(slot)
+        if slot.name in build.fresh or slot.paused is not None or serving is None or seen is None:
+            return
+        if not self.checker.is_served(slot, seen.digest) and (
+            (refusal := slot.refusal) is None or refusal.digest != seen.digest or not refusal.fault.own_bytes
+        ):
+            build.fresh[slot.name] = self.checker.settled(slot)
+            build.from_disk.add(slot.name)
+
+    def _lacks_something(self, build: Build) -> bool:
+        """Tell whether older bytes need a plugin that doesn't serve: it will be loaded from disk."""
+        manifests = (manifest_of(self._slot_of(name).found, found) for name, found in build.fresh.items())
+        return any(used not in self.registry.serving for m in manifests for used in m.depends_on)
 
     def _load(self, slot: Slot, build: Build) -> Outcome:
         try:
@@ -239,11 +284,14 @@ class HotLoader:
         """Run a build on the reload thread, inside a transaction of its own."""
         limit = build.time_limit()
         with transaction.open_transaction(self.settings.load_timeout, limit) as load:
-            self._build = build
-            try:
-                self._thread.run(lambda: build.run(load), limit)
-            finally:
-                self._build = None
+            load.work = build
+            self._thread.run(lambda: build.run(load), limit)
+
+    @property
+    def _build(self) -> Build | None:
+        """Return what this manager is loading in the open transaction, or in one around it."""
+        works = (load.work for load in transaction.open_loads())
+        return next((work for work in works if isinstance(work, Build) and work.belongs_to(self._parts)), None)
 
     def _hung(self, slot: Slot, build: Build) -> Fault:
         name = build.at or slot.name
@@ -287,7 +335,7 @@ class HotLoader:
         if seen is not None and seen.digest == kept.digest:
             return self._from_disk_again(slot)  # it lies there: nothing to pin
         try:
-            snapshot = self._recorder.store.read(slot.name, kept)
+            snapshot = self._recorder.read(slot.name, kept)
         except PluginFault as fault:
             return self._refused(slot, fault.fault, None)
         pins = {slot.name: Pin(kept.digest, seen.digest if seen is not None else "")}
@@ -332,7 +380,7 @@ class HotLoader:
 
     def _copy_of(self, slot: Slot, kept: Kept) -> Snapshot | None:
         try:
-            return self._recorder.store.read(slot.name, kept)
+            return self._recorder.read(slot.name, kept)
         except PluginFault as fault:
             LOG.error("hotplug.kept_version_damaged", extra={"plugin": slot.name, "text": str(fault)})
             return None
@@ -471,7 +519,8 @@ class HotLoader:
         return self.registry.plugin_of(module)
 
     def _bind(self, asking: Namespace, name: str) -> Generation:
-        build = self._build if asking.transaction is not None and asking.transaction.is_open else None
+        load = asking.transaction
+        build = load.work if load is not None and load.is_open and isinstance(load.work, Build) else None
         generation = build.ensure(name) if build is not None else self._serving_or_loaded(name)
         with self.registry.lock:
             if name not in asking.bound:

@@ -87,7 +87,13 @@ class MemoryStore:
                 self._directory = tempfile.TemporaryDirectory(prefix="hotplug-")
             home = Path(self._directory.name) / plugin / kept.digest
             if not home.exists():
-                _write_tree(home, snapshot.files)
+                beside = home.with_name(f".new-{next(_numbers)}")
+                try:
+                    _write_tree(beside, snapshot.files)
+                    os.rename(beside, home)
+                except BaseException:
+                    shutil.rmtree(beside, ignore_errors=True)
+                    raise
             snapshot = replace(snapshot, home=home)
         return replace(snapshot, look=replace(snapshot.look, at=time.time_ns()))
 
@@ -259,8 +265,8 @@ class DiskStore:
             return
         if not (self._root / "CACHEDIR.TAG").exists():
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            (self._root / ".gitignore").write_text("*\n", encoding="utf-8")
-            (self._root / "CACHEDIR.TAG").write_text(_CACHEDIR_TAG, encoding="utf-8")
+            _replace(self._root / ".gitignore", b"*\n")
+            _replace(self._root / "CACHEDIR.TAG", _CACHEDIR_TAG.encode())
         with file_lock(self._root / "lock", LOCK_TIMEOUT):
             yield True
 

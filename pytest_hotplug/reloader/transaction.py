@@ -100,6 +100,7 @@ class Transaction:
     def __init__(self, limit: float) -> None:
         self.journal = Journal()
         self.candidates: dict[str, object] = {}  # public name -> the Namespace that is being loaded
+        self.work: object = None  # what whoever opened it is doing in it
         # The load of another plugin that this one's code asked for runs inside it.
         self.outer = current()
         self._overdue = time.monotonic() + limit + GRACE
@@ -193,6 +194,7 @@ class _Guard:
         """Free the guard, or give it back to the load around; the caller holds `changed`."""
         outer = transaction.outer
         self.open = outer if outer is not None and outer.is_open else None
+        transaction.work = None  # modules of what was loaded keep the transaction, and must keep nothing else
         transaction._ended.set()
         self.changed.notify_all()
 
@@ -215,6 +217,14 @@ def mend(name: str, module: ModuleType) -> None:
         staged = load.journal.staged(name) if load is not None else None
         if staged is not None and sys.modules.get(name) is module:
             sys.modules[name] = staged
+
+
+def open_loads() -> Iterator[Transaction]:
+    """Yield the open transaction of the process, whoever works for it, and those that it is inside of."""
+    load = _GUARD.open
+    while load is not None:
+        yield load
+        load = load.outer
 
 
 def forks() -> int:

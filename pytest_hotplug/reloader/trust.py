@@ -30,9 +30,13 @@ _ACL = "system.posix_acl_access"
 
 def check_trust(found: Found, snapshot: Snapshot, settings: Settings) -> None:
     """Raise PluginFault for a version that must not run: misplaced, not locked, or writable by others."""
-    faults = [*_misplaced(found, Path(snapshot.look.root), settings), *_not_locked(found, snapshot)]
-    if os.name == "posix" and is_strict(found, settings):
-        faults += _writable_by_others(found, snapshot, settings)
+    try:
+        faults = [*_misplaced(found, Path(snapshot.look.root), settings), *_not_locked(found, snapshot)]
+        if os.name == "posix" and is_strict(found, settings):
+            faults += _writable_by_others(found, snapshot, settings)
+    except OSError as error:
+        message = f"who may write it can't be told: {error.strerror} ({error.filename})"
+        raise PluginFault(Fault(found.name, "unreadable", message, found.path, own_bytes=False)) from None
     if faults:
         raise PluginFault(*faults)
 

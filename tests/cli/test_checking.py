@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -199,3 +200,25 @@ def test_a_warning_says_whose_it_is(user: User) -> None:
     user.plugin("typo", manifest={"verison": "1.0"})
     done = user.types("check")
     assert done.err.startswith("typo: warning: ")
+
+
+def test_a_version_may_lie_anywhere(user: User, tmp_path: Path) -> None:
+    """--from takes a directory outside of the project, and a path with letters of any alphabet."""
+    user.plugin("greeter")
+    new = tmp_path / "weit weg" / "größer"
+    new.mkdir(parents=True)
+    (new / "main.py").write_text(GREET)
+    done = user.types("check", "greeter", "--from", str(new))
+    assert (done.code, "greeter: version 0 loads" in done.out) == (0, True), done
+
+
+def test_a_module_beside_the_project_is_not_taken_for_a_standard_one(user: User) -> None:
+    """A json.py or select.py in the working directory does not break the child that tries plugins."""
+    user.write("select.py", "raise SystemExit('not this one')\n")
+    user.write("json.py", "raise SystemExit('nor this one')\n")
+    user.plugin("greeter")
+    user.write("hotplug.toml", "pythonpath = []\n")
+    code = "import sys; sys.path[:] = [p for p in sys.path if p]; from pytest_hotplug.cli import main; "
+    line = [sys.executable, "-P", "-c", f"{code}raise SystemExit(main(['check']))"]
+    done = subprocess.run(line, cwd=user.here, env=user.environment(), capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "greeter: version 1.0 loads" in done.stdout) == (0, True), done

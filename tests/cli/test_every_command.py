@@ -14,8 +14,8 @@ from pytest_hotplug.reloader.errors import HotplugError
 from tests.cli.terminal import User
 
 COMMANDS = (
-    "check", "completion", "config", "demo", "digest", "disable", "enable", "history", "init", "list",
-    "list-plugins-hot", "rollback", "run", "status", "watch", "why",
+    "check", "completion", "config", "demo", "deploy", "digest", "disable", "enable", "history", "init", "list",
+    "list-plugins-hot", "remove", "rollback", "run", "status", "wait", "watch", "why",
 )  # fmt: skip
 
 

@@ -71,6 +71,22 @@ def test_a_new_plugin_is_put_in_place(shop: Workshop, release: Path) -> None:
     assert shop.manager().execute("subject") == 2
 
 
+def test_what_differs_in_data_alone_is_deployed_as_well(shop: Workshop, release: Path) -> None:
+    """A template that changed is part of the release, although no reload follows from it."""
+    first = put(shop, release)
+    (release / "data.txt").write_text("three")
+    told = put(shop, release)
+    assert (told.before, told.digest, told.changed) == (first.digest, first.digest, True)
+    assert (shop.plugins / "subject" / "data.txt").read_text() == "three"
+
+
+def test_what_can_not_be_read_can_be_replaced(shop: Workshop, release: Path) -> None:
+    """A broken version, here with a link that leads out, does not stand in the way of the one that mends it."""
+    (shop.plugins / "subject" / "out.py").symlink_to(release / "main.py")
+    assert put(shop, release).before == ""
+    assert shop.manager().execute("subject") == 2
+
+
 @pytest.mark.parametrize("step", ["check", "copy", "exchange"])
 def test_a_deployment_that_fails_changes_nothing(
     shop: Workshop, release: Path, step: str, monkeypatch: pytest.MonkeyPatch

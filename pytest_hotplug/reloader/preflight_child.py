@@ -1,0 +1,186 @@
+"""The child's side of `preflight`: load what the order names, say what became of it, end.
+
+Imports plugins (and what they depend on) as a worker would, and calls no on_load. The last line of
+its stdout is the answer; before each plugin's load a line says which one it is, for a parent that
+finds us dead.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+import msgspec
+
+from pytest_hotplug.reloader import finder
+from pytest_hotplug.reloader.discovery import Found, find_plugins
+from pytest_hotplug.reloader.errors import Fault, HotplugError, PluginLoadError
+from pytest_hotplug.reloader.fingerprint import Snapshot
+from pytest_hotplug.reloader.generation import Generation
+from pytest_hotplug.reloader.loader import Loader
+from pytest_hotplug.reloader.manager import PluginManager
+from pytest_hotplug.reloader.manifest import EntryPoint, Manifest
+from pytest_hotplug.reloader.modules import Namespace
+from pytest_hotplug.reloader.preflight import Order, Tried, read, written
+from pytest_hotplug.reloader.reload import HotLoader
+from pytest_hotplug.reloader.transaction import Transaction
+
+__all__ = ["main"]
+
+FORK_GRACE = 0.5  # seconds that a process forked at import gets to show whether it runs on in our code
+
+
+def main(told: Any) -> NoReturn:
+    """Load what the order names, and print the result as the last line of stdout."""
+    order = read(told, Order)
+    _end_with_the_parent()
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what plugins print is not our answer
+    _say(answers, written(_tried(order, _Forks(), lambda name: _say(answers, json.dumps({"at": name})))))
+    os._exit(0)  # a plugin's threads must not keep the child
+
+
+def _say(answers: IO[str], line: str) -> None:
+    answers.write(f"\n{line}\n")
+    answers.flush()
+
+
+def _tried(order: Order, forks: _Forks, begin: Callable[[str], None]) -> Tried:
+    roots = (*order.settings.allow_symlink_roots, *(str(found.path.resolve()) for found in order.found))
+    settings = msgspec.structs.replace(order.settings, preflight="off", allow_symlink_roots=roots)
+    manager = _Manager.from_settings(settings, Path(), order.layouts, starts=False)
+    assert isinstance(manager, _Manager), "made by its own class"
+    manager.prepare(order, forks, begin)
+    loaded: Generation | None = None
+    tried = Tried()
+    try:
+        for name in order.names:
+            loaded = manager.load(name)
+    except PluginLoadError as error:
+        tried = Tried(slug=error.fault.slug, fault=error.fault)
+    except HotplugError as error:
+        tried = Tried(slug=str(error).rpartition("[")[2].rstrip("]"), text=str(error))
+    if forks.ran_on():
+        fault = manager.forked(order.names[-1])
+        tried = Tried(slug=fault.slug, fault=fault)
+    elif loaded is not None and not tried.slug:
+        warnings = tuple(loaded.manifest.warnings)
+        tried = Tried(version=loaded.version, digest=loaded.digest, warnings=warnings)
+    digests = {name: generation.digest for name, generation in manager._registry.serving.items()}
+    return msgspec.structs.replace(tried, digests=digests)
+
+
+class _Manager(PluginManager):
+    """A manager for which the versions on trial are what lies on disk."""
+
+    def prepare(self, order: Order, forks: _Forks, begin: Callable[[str], None]) -> None:
+        self._tried = {found.name: found for found in order.found}
+        loader = self._hot_loader.loader
+        assert isinstance(loader, _Loader), "we made it"
+        loader.homes = {name: Path(home) for name, home in order.homes.items()}
+        loader.forks, loader.begin = forks, begin
+        self.discover()
+
+    def discover(self) -> list[str]:
+        """Look for plugins; one on trial is there, whether or not a version of it lies in its plugin dir."""
+        found = {**find_plugins(self._layouts, self.settings.exclude), **self._tried}
+        for plugin in self._registry.learn(found):
+            finder.claim(plugin.public, self, plugin.name, plugin.layout.beside or plugin.layout.path)
+        return sorted(found)
+
+    def forked(self, name: str) -> Fault:
+        loader = self._hot_loader.loader
+        assert isinstance(loader, _Loader), "we made it"
+        found = loader.at_home(self._slot(name).found)
+        message = "it forks at import, and the other process runs on in the code that imports it"
+        remedy = "Fork in a call, and end the other process with os._exit; better: use subprocess."
+        return Fault(name, "fork-at-import", message, found.path, remedy=remedy, own_bytes=False)
+
+    def _make_loader(self, hot: HotLoader) -> Loader:
+        return _Loader(self.settings, self._host, self._loop, hot)
+
+
+class _Loader(Loader):
+    """Loads bytes that were staged as if they lay where their plugin does: `__file__` and data are the real ones."""
+
+    homes: Mapping[str, Path] = {}
+    forks: _Forks
+    begin: Callable[[str], None]
+
+    def at_home(self, found: Found) -> Found:
+        home = self.homes.get(found.name)
+        return found if home is None else replace(found, path=home)
+
+    def load(
+        self,
+        found: Found,
+        snapshot: Snapshot,
+        manifest: Manifest,
+        number: int,
+        load: Transaction,
+        first: Callable[[Namespace], None],
+    ) -> Generation:
+        self.begin(found.name)
+        try:
+            return super().load(self.at_home(found), snapshot, manifest, number, load, first)
+        finally:
+            self.forks.back_in_our_code()
+
+    def check(self, found: Found, snapshot: Snapshot, manifest: Manifest) -> EntryPoint | None:
+        return super().check(self.at_home(found), snapshot, manifest)
+
+
+class _Forks:
+    """Notices processes that a plugin forked while it was imported, and that came back into our code.
+
+    One that does its own work and ends (multiprocessing, say) never comes back. In a worker, one
+    that does would be a second worker on the same sockets.
+    """
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._any = False
+        self._reader, self._writer = os.pipe()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_parent=self._forked)
+
+    def _forked(self) -> None:
+        self._any = True
+
+    def back_in_our_code(self) -> None:
+        """Say so and end, if this is not the process that began."""
+        if os.getpid() != self._pid:
+            os.write(self._writer, b"!")
+            os._exit(0)
+
+    def ran_on(self) -> bool:
+        """Tell whether a forked process came back; waits a moment for those that may yet."""
+        if not self._any:
+            return False
+        os.close(self._writer)
+        readable = select.select([self._reader], [], [], FORK_GRACE)[0]
+        return bool(readable) and os.read(self._reader, 1) != b""
+
+
+def _end_with_the_parent() -> None:
+    """End this session when nobody holds the other end of stdin any more; plugins get an empty stdin."""
+    held = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+
+    def watch() -> None:
+        while os.read(held, 1):
+            continue
+        if hasattr(os, "killpg"):
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="hotplug-parent", daemon=True).start()
