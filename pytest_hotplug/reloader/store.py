@@ -171,17 +171,20 @@ class DiskStore:
     def _keep(self, plugin: str, snapshot: Snapshot, version: str, notes: Notes) -> Kept:
         kept = _kept(snapshot, version)
         for known in notes.versions:
-            if known.digest == kept.digest and known.files == kept.files and (self._copy_of(plugin, known)).is_dir():
+            same = known.digest == kept.digest and known.files == kept.files
+            if same and os.path.isdir(self._copy_of(plugin, known)):
                 return msgspec.structs.replace(kept, directory=known.directory)
         if self._limit == 0:
             return kept
-        versions = self._of(plugin) / "versions"
-        versions.mkdir(mode=0o700, parents=True, exist_ok=True)
-        beside = versions / f".new-{os.getpid()}-{next(_numbers)}"
+        # Names of copies stay texts: pathlib interns the parts of its paths, which Python 3.12 keeps for ever.
+        versions = str(self._of(plugin) / "versions")
+        os.makedirs(versions, mode=0o700, exist_ok=True)
+        beside = os.path.join(versions, f".new-{os.getpid()}-{next(_numbers)}")
         try:
             _write_tree(beside, snapshot.files)
-            name = next(n for i in itertools.count() if not (versions / (n := f"{kept.digest}-{i}")).exists())
-            os.rename(beside, versions / name)
+            names = (f"{kept.digest}-{number}" for number in itertools.count())
+            name = next(name for name in names if not os.path.exists(os.path.join(versions, name)))
+            os.rename(beside, os.path.join(versions, name))
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)
             raise
@@ -189,14 +192,14 @@ class DiskStore:
 
     def _prune(self, plugin: str, notes: Notes) -> None:
         """Remove the copies that the notes don't name: too old, or left by a process that was killed."""
-        versions = self._of(plugin) / "versions"
+        versions = str(self._of(plugin) / "versions")
         named = {kept.directory for kept in notes.versions}
-        for name in os.listdir(versions) if versions.is_dir() else ():
+        for name in os.listdir(versions) if os.path.isdir(versions) else ():
             if name not in named:
-                shutil.rmtree(versions / name)
+                shutil.rmtree(os.path.join(versions, name))
 
     def read(self, plugin: str, kept: Kept) -> Snapshot:
-        home = self._copy_of(plugin, kept)
+        home = Path(self._copy_of(plugin, kept))
         files: dict[str, bytes] = {}
         for name, md5 in kept.files.items():
             try:
@@ -249,8 +252,8 @@ class DiskStore:
     def _of(self, plugin: str) -> Path:
         return self._root / "plugins" / plugin
 
-    def _copy_of(self, plugin: str, kept: Kept) -> Path:
-        return self._of(plugin) / "versions" / (Path(kept.directory).name or "-")
+    def _copy_of(self, plugin: str, kept: Kept) -> str:
+        return os.path.join(self._of(plugin), "versions", os.path.basename(kept.directory) or "-")
 
     def _write_notes(self, plugin: str, notes: Notes) -> None:
         path = self._of(plugin) / "notes.json"
@@ -277,13 +280,14 @@ class _State(msgspec.Struct, frozen=True):
     enabled: bool = True
 
 
-def _write_tree(root: Path, files: Mapping[str, bytes]) -> None:
-    root.mkdir(mode=0o700, parents=True)
+def _write_tree(root: str | Path, files: Mapping[str, bytes]) -> None:
+    os.makedirs(root, mode=0o700)
     for name, data in files.items():
-        path = root / name
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.write_bytes(data)
-        path.chmod(0o600)
+        path = os.path.join(root, name)
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(data)
+        os.chmod(path, 0o600)
 
 
 def _replace(path: Path, data: bytes) -> None:

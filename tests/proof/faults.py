@@ -190,6 +190,9 @@ class _File:
         return getattr(self._file, name)
 
 
+_OF_OS = ("rename", "replace", "fsync", "makedirs", "chmod")
+
+
 def through_writes(patch: pytest.MonkeyPatch, root: Path) -> Faults:
     """Wrap everything through which the store writes below `root`."""
     faults = Faults()
@@ -200,28 +203,23 @@ def through_writes(patch: pytest.MonkeyPatch, root: Path) -> Faults:
         faults.check("open", path)
         return _File(open(path, mode, **kwargs), faults)
 
-    def below(kind: str, function: Callable[..., Any], half: bool = False) -> Callable[..., Any]:
+    def below(kind: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(path: Path, *args: Any, **kwargs: Any) -> Any:
             if not path.is_relative_to(root):
                 return function(path, *args, **kwargs)
             error = faults.due(kind)
-            if error and half:
-                function(path, args[0][: len(args[0]) // 2], **kwargs)
             if error:
                 raise OSError(error, os.strerror(int(error)), str(path))
             return function(path, *args, **kwargs)
 
         return call
 
-    names = {name: faults.wrapped(name, getattr(os, name)) for name in ("rename", "replace", "fsync")}
+    names = {name: faults.wrapped(name, getattr(os, name)) for name in _OF_OS}
     patch.setattr(store, "os", _Like(os, **names))
     patch.setattr(store, "open", opened, raising=False)
     patch.setattr(store, "shutil", _Like(shutil, rmtree=_removing(faults, shutil.rmtree)))
     patch.setattr(file_lock, "os", _Like(os, open=faults.wrapped("lock", os.open)))
-    patch.setattr(Path, "write_bytes", below("write_bytes", Path.write_bytes, half=True))
-    patch.setattr(Path, "write_text", below("write_text", Path.write_text, half=True))
     patch.setattr(Path, "mkdir", below("mkdir", Path.mkdir))
-    patch.setattr(Path, "chmod", below("chmod", Path.chmod))
     return faults
 
 
