@@ -33,7 +33,9 @@ class Keys:
     `on_suspend` is called before the process stops, `on_resume` when it goes on.
     """
 
-    def __init__(self, inbox: queue.Queue[Any], on_suspend: Callable[[], None], on_resume: Callable[[], None]) -> None:
+    def __init__(
+        self, inbox: queue.SimpleQueue[Any], on_suspend: Callable[[], None], on_resume: Callable[[], None]
+    ) -> None:
         self._inbox = inbox
         self._on_suspend = on_suspend
         self._on_resume = on_resume

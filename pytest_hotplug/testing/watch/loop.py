@@ -63,7 +63,8 @@ class WatchLoop:
         out = sys.stderr if events == "-" else sys.stdout
         self._child_out = out if events == "-" else None
         self._screen = Screen(out)
-        self._inbox: queue.Queue[Message] = queue.Queue()
+        # Simple, for signal handlers put into it: they may interrupt the very thread that waits on it.
+        self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._plugin_dirs = tuple(layout.path for layout in project.layouts) if project else ()
         self._roots = watch_roots(self._root, self._plugin_dirs)
         self._watching: Watching | None = None

@@ -40,7 +40,7 @@ class TestRun:
         directory: Path,
         chosen: list[str] | None,
         first: bool,
-        inbox: queue.Queue[Message],
+        inbox: queue.SimpleQueue[Message],
         out: IO[Any] | None,
     ) -> None:
         read, write = os.pipe()
@@ -114,7 +114,7 @@ class TestRun:
 class HostProcess:
     """The host, started again when a plugin took it down."""
 
-    def __init__(self, settings: dict[str, Any], root: Path, inbox: queue.Queue[Message]) -> None:
+    def __init__(self, settings: dict[str, Any], root: Path, inbox: queue.SimpleQueue[Message]) -> None:
         self._inbox = inbox
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pytest_hotplug.testing.watch.host"],
