@@ -360,20 +360,21 @@ def test_a_call_in_the_moment_of_a_rollback_does_not_end_it(shop: Workshop, monk
     manager.load("user")
     shop.write("base", "main.py", "N = 2\ndef run(): return N\n")
     assert manager.execute("user") == 2
-    swapped = threading.Event()
+    swapped, called = threading.Event(), threading.Event()
     swap = Registry.swap
 
     def slowly(self: Registry, changed: Mapping[str, Any]) -> None:
         swap(self, changed)
         if not swapped.is_set():
             swapped.set()
-            time.sleep(0.1)
+            assert called.wait(PATIENCE), "the call never came back in the moment of the swap"
 
     monkeypatch.setattr(Registry, "swap", slowly)
 
     def call() -> None:
         assert swapped.wait(PATIENCE)
         manager.execute("user")
+        called.set()
 
     with running(call) as errors:
         assert isinstance(manager.rollback("base"), Reloaded)
