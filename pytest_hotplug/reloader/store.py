@@ -266,11 +266,11 @@ class DiskStore:
         if not self._writes:
             yield False
             return
-        if not (self._root / "CACHEDIR.TAG").exists():
-            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _replace(self._root / ".gitignore", b"*\n")
-            _replace(self._root / "CACHEDIR.TAG", _CACHEDIR_TAG.encode())
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         with file_lock(self._root / "lock", LOCK_TIMEOUT):
+            if not (self._root / "CACHEDIR.TAG").exists():  # under the lock: two that begin at once share the names
+                _replace(self._root / ".gitignore", b"*\n")
+                _replace(self._root / "CACHEDIR.TAG", _CACHEDIR_TAG.encode())
             yield True
 
 
