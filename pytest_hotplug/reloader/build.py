@@ -27,7 +27,7 @@ from pytest_hotplug.reloader.kept import Pin
 from pytest_hotplug.reloader.leases import Leases
 from pytest_hotplug.reloader.limits import limits_of
 from pytest_hotplug.reloader.loader import Loader, State, manifest_of, prepare_package
-from pytest_hotplug.reloader.manifest import Manifest
+from pytest_hotplug.reloader.manifest import EntryPoint, Manifest
 from pytest_hotplug.reloader.modules import Namespace
 from pytest_hotplug.reloader.registry import Registry, Seen, Slot
 from pytest_hotplug.reloader.retirement import tell_problems
@@ -83,6 +83,7 @@ class Build:
         self._loading: list[str] = []
         self._started: list[Generation] = []
         self._manifests: dict[str, Manifest] = {}
+        self._checked: dict[str, tuple[Snapshot, EntryPoint | None]] = {}  # what was checked before the guard was taken
         self._affected = dependents_of(fresh, parts.registry.uses())
         self._load: transaction.Transaction | None = None
         self._began = 0
@@ -120,7 +121,7 @@ class Build:
             slot.limits = limits_of(found)
             for limit in slot.limits:
                 LOG.info("hotplug.known_limit", extra={"plugin": name, "text": limit})
-            self._parts.loader.check(place, found, manifest)
+            self._checked[name] = (found, self._parts.loader.check(place, found, manifest))
             prepare_package(slot.found)
 
     def save_states(self, generations: Iterable[Generation]) -> None:
@@ -230,12 +231,15 @@ class Build:
     def _load_one(self, slot: Slot, made: Callable[[Namespace], None]) -> Generation:
         snapshot = self._snapshot(slot)
         place = _place(slot, snapshot)
-        manifest = self._manifests.get(slot.name) or manifest_of(place, snapshot)
+        manifest = manifest_of(place, snapshot)
         if not manifest.enabled:
             message = "is needed, but disabled"
             raise PluginFault(Fault(slot.name, "disabled", message, slot.found.path, own_bytes=False))
         self._check_dependencies(place, manifest)
-        prepare_package(slot.found)
+        checked, entry_point = self._checked.get(slot.name, (None, None))
+        if checked is not snapshot:
+            entry_point = self._parts.loader.check(place, snapshot, manifest)
+            prepare_package(slot.found)
         assert self._load is not None, "candidates are loaded inside a transaction"
 
         def before_code(namespace: Namespace) -> None:
@@ -244,7 +248,8 @@ class Build:
             for used in manifest.depends_on:
                 namespace.neighbour(self._parts.slot_of(used).found.public)
 
-        generation = self._parts.loader.load(place, snapshot, manifest, slot.number + 1, self._load, before_code)
+        number = slot.number + 1
+        generation = self._parts.loader.load(place, snapshot, manifest, number, self._load, before_code, entry_point)
         self.candidates[slot.name] = generation
         self.order.append(slot.name)
         return generation
@@ -253,6 +258,8 @@ class Build:
         """Return what to load: new bytes if there are any, else what serves (a dependent that didn't change)."""
         if slot.name not in self.fresh:
             serving = self._registry.serving.get(slot.name)
+            if serving is None:
+                self._parts.checker.forget_reading(slot)
             from_disk = serving is None or self._deserves_a_try(slot, serving)
             if from_disk:
                 self.from_disk.add(slot.name)

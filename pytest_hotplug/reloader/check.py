@@ -36,7 +36,7 @@ class Checker:
         self._registry = registry
         self._leases = leases
         self._kept = kept
-        self._just_read: dict[str, Snapshot] = {}  # by plugin: what `look_again` read and `settled` may take
+        self._just_read: dict[str, Snapshot] = {}  # by plugin: what `look_again` read and `settled` takes
         self._git: dict[Path, GitLock] = {}  # by plugin dir
         self.tried: dict[str, str] | None = None  # by plugin: the digest that a child imported; None: it need not
 
@@ -64,6 +64,7 @@ class Checker:
 
     def look_again(self, slot: Slot) -> Seen | None:
         """Read the bytes if the signature says so; None when they can't be read or are in motion."""
+        self.forget_reading(slot)
         seen = slot.seen
         try:
             if seen is not None and not seen.racy and self._same(slot, seen):
@@ -77,8 +78,17 @@ class Checker:
         except (OSError, PluginFault, Unsettled):
             return None  # a reload will find out the same, and say it
 
+    def forget_reading(self, slot: Slot) -> None:
+        """Let `settled` read anew: what an earlier look read is about an earlier moment."""
+        self._just_read.pop(slot.name, None)
+
     def _snapshot(self, slot: Slot) -> Snapshot:
-        return snapshot(slot.found.path, plugin=slot.name, ignore=slot.ignore, digest=self._settings.digest)
+        found = snapshot(slot.found.path, plugin=slot.name, ignore=slot.ignore, digest=self._settings.digest)
+        return self._sharing(slot, found)
+
+    def _sharing(self, slot: Slot, found: Snapshot) -> Snapshot:
+        serving = self._registry.serving.get(slot.name)
+        return found if serving is None else found.sharing(serving.snapshot)
 
     def is_settled_matter(self, slot: Slot, digest: str) -> bool:
         """Tell whether bytes of this digest serve, or are refused and not due for another try."""
@@ -185,23 +195,26 @@ class Checker:
             return serving.snapshot
         return self._kept(slot)
 
-    def _wait_for_git(self, slot: Slot, limit: float) -> None:
-        """Wait while git writes the tree; raises Unsettled when it still does after `limit` seconds."""
+    def _wait_for_git(self, slot: Slot, limit: float) -> bool:
+        """Wait while git writes the tree, and tell whether it did; raises Unsettled after `limit` seconds."""
         place = slot.found.layout.beside or slot.found.layout.path
         if place not in self._git:
             self._git[place] = GitLock(place)
         deadline = time.monotonic() + limit
+        waited = False
         while self._git[place].is_held():
-            slot.held_by_git = True
+            slot.held_by_git = waited = True
             if time.monotonic() >= deadline:
                 raise Unsettled(f"{slot.name}: git is at work in its tree (index.lock is there)")
             time.sleep(0.01)
         slot.held_by_git = False
+        return waited
 
     def _settle(self, slot: Slot, debounce: float) -> Snapshot:
         limit = self._settings.settle_max
-        self._wait_for_git(slot, limit)
-        return settle(
+        if self._wait_for_git(slot, limit):
+            self.forget_reading(slot)
+        found = settle(
             slot.found.path,
             plugin=slot.name,
             ignore=slot.ignore,
@@ -210,6 +223,7 @@ class Checker:
             digest=self._settings.digest,
             first=self._just_read.pop(slot.name, None),
         )
+        return self._sharing(slot, found)
 
 
 def _pins(slot: Slot, disk: str) -> bool:

@@ -17,7 +17,7 @@ import stat
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -105,6 +105,11 @@ class Snapshot:
     @property
     def root(self) -> Path:
         return Path(self.look.root)
+
+    def sharing(self, other: Snapshot) -> Snapshot:
+        """Return the same snapshot, holding the very bytes of `other` where they are equal: versions differ little."""
+        files = {name: known if (known := other.files.get(name)) == data else data for name, data in self.files.items()}
+        return replace(self, files=files)
 
 
 def _ignored(relative: str, patterns: Sequence[str]) -> bool:
@@ -276,11 +281,12 @@ def _bytes(look: Look, name: str, plugin: str, path: Path, expected: Signature |
     except OSError as error:
         raise PluginFault(_unreadable(plugin, path / name, error)) from None
     try:
-        if not stat.S_ISREG(_fstat(fd).st_mode):
+        before = _fstat(fd)
+        if not stat.S_ISREG(before.st_mode):
             raise PluginFault(
                 Fault(plugin, "not-a-file", f"{name} is no regular file", path / name, remedy="Remove it.")
             )
-        data = _read_all(fd)
+        data = _read_all(fd, before.st_size)
         after = _fstat(fd)
     except OSError as error:
         raise PluginFault(_unreadable(plugin, path / name, error)) from None
@@ -307,9 +313,10 @@ _O_NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)
 _O_CLOEXEC: int = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
-def _read_all(fd: int) -> bytes:
+def _read_all(fd: int, expected: int) -> bytes:
+    """Read to the end; a buffer of the expected size and one byte, for a huge one tears holes into the heap."""
     parts, size = [], 0
-    while part := _read(fd, 1 << 20):
+    while part := _read(fd, expected + 1):
         parts.append(part)
         size += len(part)
         if size > MAX_TREE_BYTES:
@@ -362,11 +369,11 @@ def settle(
 ) -> Snapshot:
     """Return a snapshot that was the same twice, `debounce` seconds apart.
 
-    With `debounce` 0 one consistent snapshot is enough, and that may be `first`, which was taken a
-    moment ago. Raises Unsettled when the files still move after `settle_max` seconds, PluginFault
+    With `debounce` 0 one consistent snapshot is enough, and that may be `first`, which was taken
+    since it was asked for. Raises Unsettled when the files still move after `settle_max` seconds, PluginFault
     when they can't be read for as long.
     """
-    if debounce == 0 and first is not None and _same_again(path, ignore, first.look):
+    if debounce == 0 and first is not None:
         return first
     deadline = time.monotonic() + settle_max
     before: Snapshot | PluginFault | None = None

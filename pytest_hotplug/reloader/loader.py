@@ -80,12 +80,13 @@ class Loader:
         number: int,
         load: Transaction,
         first: Callable[[Namespace], None],
+        entry_point: EntryPoint | None,
     ) -> Generation:
         """Execute a plugin's package and entry module beside whatever serves; raises PluginFault.
 
-        `first` is called with the new namespace before any of its code runs.
+        `entry_point` is what `check` returned for it. `first` is called with the new namespace
+        before any of its code runs.
         """
-        entry_point = self.check(found, snapshot, manifest)
         namespace = self._namespace(found, snapshot, number, load)
         first(namespace)
         main = entry_point.module if entry_point else ""

@@ -112,6 +112,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 _DISPLAY = ("name", "version", "description", "author", "tags")
 _OWN = ("extra", "warnings", "file", "lines")  # what we know of a manifest beyond its keys
+_MOST_KNOWN = 1_000
+_known: dict[Path, tuple[bytes, str, Layout, Manifest]] = {}  # what each file said last; a reload asks several times
 _TYPES = {f.name: f.type for f in msgspec.structs.fields(Manifest) if f.name not in _OWN}
 
 
@@ -122,10 +124,16 @@ def parse_manifest(data: bytes | None, *, plugin: str, path: Path, layout: Layou
     """
     if data is None:
         return Manifest(name=plugin, entry_point=layout.entry)
+    known = _known.get(path)
+    if known is not None and known[:3] == (data, plugin, layout):
+        return known[3]
     reader = _Reader(data, plugin, path)
     manifest = reader.read(layout)
     if reader.faults:
         raise PluginFault(*reader.faults)
+    _known[path] = (data, plugin, layout, manifest)
+    while len(_known) > _MOST_KNOWN:
+        _known.pop(next(iter(_known)), None)
     return manifest
 
 

@@ -102,7 +102,7 @@ class Namespace:
 
     def place_of(self, relative: str) -> str:
         """Return the path on disk of a file or directory inside the plugin."""
-        return os.path.join(self._place, relative.replace("/", os.sep)) if relative else self._place
+        return f"{self._place}{os.sep}{relative.replace('/', os.sep)}" if relative else self._place
 
     def owns(self, name: str) -> bool:
         """Tell whether a qualified name lies below this plugin's public name."""

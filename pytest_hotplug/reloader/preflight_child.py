@@ -126,10 +126,11 @@ class _Loader(Loader):
         number: int,
         load: Transaction,
         first: Callable[[Namespace], None],
+        entry_point: EntryPoint | None,
     ) -> Generation:
         self.begin(found.name)
         try:
-            return super().load(self.at_home(found), snapshot, manifest, number, load, first)
+            return super().load(self.at_home(found), snapshot, manifest, number, load, first, entry_point)
         finally:
             self.forks.back_in_our_code()
 

@@ -186,6 +186,7 @@ class HotLoader:
             # A dependency that was refused because of this plugin gets another chance with its new bytes.
             again = bool(fresh) and own.refusal is not None and own.refusal.fault.plugin != name
             forced = again or (force and name == slot.name)
+            self.checker.forget_reading(own)
             if not forced and not self.checker.changed(own):
                 continue
             found = self.checker.settled(own)

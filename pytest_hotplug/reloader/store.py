@@ -32,7 +32,7 @@ __all__ = ["DiskStore", "MemoryStore"]
 
 LOG = logging.getLogger("hotplug")
 LOCK_TIMEOUT = 5.0  # seconds to wait for another process that writes
-HISTORY_LINES = 500  # in memory
+HISTORY_LINES = 200  # in memory
 HISTORY_BYTES = 512 * 1024  # past it, the older half of a history is dropped
 _CACHEDIR_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# See https://bford.info/cachedir/\n"
 _numbers = itertools.count(1)

@@ -96,27 +96,31 @@ def _loose(found: Found, place: str, settings: Settings) -> Iterator[Fault]:
         status = os.stat(place)
     except FileNotFoundError:
         return  # it is gone since; the next look tells
-    path = Path(place)
     mode = stat.S_IMODE(status.st_mode)
     trusted_group = bool(settings.trust_group) and _group_of(status.st_gid) == settings.trust_group
     loose = mode & (stat.S_IWOTH if trusted_group else _LOOSE)
+    foreign = status.st_uid not in (0, os.geteuid()) and _user_of(status.st_uid) not in settings.trusted_owners
+    has_list = _has_acl(place)
+    if not (loose or foreign or has_list):
+        return
+    path = Path(place)
     if loose:
         who = "everybody" if loose & stat.S_IWOTH else "group"
         how = f"chmod {'go' if who == 'everybody' else 'g'}-w {near(path)}"
         remedy = f"Run {how}" + ("" if who == "everybody" else f", or set trust_group = {_group_of(status.st_gid)!r}.")
         message = f"{path.name} is writable by {who} (mode {mode:04o})"
         yield Fault(found.name, "untrusted", message, path, remedy=remedy, own_bytes=False)
-    if status.st_uid not in (0, os.geteuid()) and _user_of(status.st_uid) not in settings.trusted_owners:
+    if foreign:
         owner = _user_of(status.st_uid)
         remedy = f"Run chown, or set trusted_owners = [{owner!r}]."
         message = f"{path.name} belongs to {owner}, who is neither root nor this process's user"
         yield Fault(found.name, "untrusted", message, path, remedy=remedy, own_bytes=False)
-    if _has_acl(path):
+    if has_list:
         text = f"{near(path)} has an access control list, which may let others write; it is not looked at"
         LOG.warning("hotplug.access_list", extra={"plugin": found.name, "text": text})
 
 
-def _has_acl(path: Path) -> bool:
+def _has_acl(path: str) -> bool:
     """Tell whether a file has a POSIX access control list: best effort, for modes alone don't tell of it."""
     if sys.platform != "linux":
         return False

@@ -6,6 +6,7 @@ manager and what it reported, is there for the parts of a scenario that are abou
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -36,7 +37,7 @@ class Ours:
 
     def __init__(self) -> None:
         self.manager: PluginManager
-        self.events: list[Event] = []
+        self.events: deque[Event] = deque(maxlen=100)  # the last ones: memory is measured with this adapter
         self.last: Outcome | None = None
 
     def open(self, plugins: Path, settings: Mapping[str, Any]) -> None:

@@ -262,8 +262,8 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(shop: Workshop, monk
     reads: list[Path] = []
     real = fingerprint._read_all
 
-    def edit_meanwhile(fd: int) -> bytes:
-        data = real(fd)
+    def edit_meanwhile(fd: int, expected: int) -> bytes:
+        data = real(fd, expected)
         if not reads:
             reads.append(main)
             shop.write("counted", "main.py", COUNTING.format(n=3))
