@@ -42,6 +42,7 @@ class Child:
         self._stopped = ""  # what interrupted the run
         self._finished = False
         self._chosen: list[str] | None = order["chosen"]
+        self._ahead = frozenset(order["ahead"])
         self._root = config.rootpath
         self._plugins = project.plugins() if project else {}
         self._places = {name: Path(os.path.realpath(found.path)) for name, found in self._plugins.items()}
@@ -65,6 +66,7 @@ class Child:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         self.send("collected", tests=[item.nodeid for item in items])
+        items.sort(key=lambda item: item.nodeid not in self._ahead)
         if self._chosen is None:
             return
         files = {chosen for chosen in self._chosen if "::" not in chosen}

@@ -12,7 +12,8 @@ import queue
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,13 @@ from pytest_hotplug.testing.project import TestProject
 from pytest_hotplug.testing.stash import SESSION
 from pytest_hotplug.testing.watch.affected import Map
 from pytest_hotplug.testing.watch.arguments import arguments_of_runs
+from pytest_hotplug.testing.watch.commands import command_of
 from pytest_hotplug.testing.watch.contents import Contents, watch_roots
+from pytest_hotplug.testing.watch.filters import Filters
 from pytest_hotplug.testing.watch.keys import Keys
 from pytest_hotplug.testing.watch.log import EventLog
 from pytest_hotplug.testing.watch.processes import HostProcess, Message, TestRun
+from pytest_hotplug.testing.watch.prompt import Prompt
 from pytest_hotplug.testing.watch.results import Results
 from pytest_hotplug.testing.watch.screen import Screen
 from pytest_hotplug.watcher import Batch, Watching, watch
@@ -76,6 +80,9 @@ class WatchLoop:
         self._hosted: set[str] = set()
         self._run: TestRun | None = None
         self._judged_later: set[Path] = set()  # changed during the run, of no known use to any test
+        self._unaffecting: list[str] = []  # what changed since the last run and chose no test
+        self._prompt: Prompt | None = None
+        self._paused = False
         self._started = 0.0
 
     # -- life -----------------------------------------------------------------------------------
@@ -171,23 +178,75 @@ class WatchLoop:
     # -- keys -----------------------------------------------------------------------------------
 
     def _on_key(self, key: str) -> None:
-        if key in "\r\na":
-            self._results.want_all()
-            self._restart_run("")
-        elif key == "f":
-            self._run_failed()
-        elif key == "h":
-            self._screen.help()
-        elif key == "q":
-            raise _Finished
+        if self._prompt is not None:
+            self._answer(self._prompt, key)
+        elif command := command_of(key):
+            getattr(self, f"_do_{command}")()
 
-    def _run_failed(self) -> None:
+    def _do_run_all(self) -> None:
+        self._results.want_all()
+        self._restart_run("")
+
+    def _do_run_failed(self) -> None:
         failing = self._results.failing()
         if not failing and not self._results.waiting:
             self._screen.say("hotplug: no test fails")
             return
         self._results.want(dict.fromkeys(self._results.files_of(failing), "it failed"))
         self._restart_run("")
+
+    def _do_filter_files(self) -> None:
+        self._ask("only files with (empty: all)", lambda text: replace(self._results.filters, file=text))
+
+    def _do_filter_names(self) -> None:
+        self._ask("only names with (empty: all)", lambda text: replace(self._results.filters, name=text))
+
+    def _ask(self, question: str, filters_of: Callable[[str], Filters]) -> None:
+        self._prompt = Prompt(question, lambda text: self._filter(filters_of(text)))
+        self._screen.ask(self._prompt.line)
+
+    def _answer(self, prompt: Prompt, key: str) -> None:
+        if prompt.feed(key):
+            self._screen.ask(prompt.line)
+        elif self._prompt is prompt:
+            self._stop_asking()
+
+    def _stop_asking(self) -> None:
+        self._prompt = None
+        self._screen.end_asking()
+
+    def _filter(self, filters: Filters) -> None:
+        """Run what the filters let through, and from now on nothing else."""
+        self._stop_asking()
+        self._results.filters = filters
+        self._results.want_all()
+        self._screen.say(f"hotplug: only where {filters}" if filters else "hotplug: all tests again")
+        self._restart_run("")
+
+    def _do_failed_first(self) -> None:
+        self._results.failed_first = not self._results.failed_first
+        order = "those that failed last run first" if self._results.failed_first else "tests run in their own order"
+        self._screen.say(f"hotplug: {order}")
+
+    def _do_explain(self) -> None:
+        self._screen.explain(self._results.chosen, self._unaffecting)
+
+    def _do_pause(self) -> None:
+        self._paused = not self._paused
+        if self._paused:
+            self._screen.say("hotplug: paused; space goes on", "yellow")
+        else:
+            self._screen.say("hotplug: going on")
+            self._begin_run()
+
+    def _do_clear(self) -> None:
+        self._screen.clear()
+
+    def _do_help(self) -> None:
+        self._screen.help()
+
+    def _do_quit(self) -> None:
+        raise _Finished
 
     # -- changes --------------------------------------------------------------------------------
 
@@ -214,6 +273,9 @@ class WatchLoop:
             self._log.write("selected", tests=[], left_out=len(self._map.tests))
             self._screen.say("hotplug: no test depends on it", "dim")
             return
+        if self._paused:
+            self._screen.say("hotplug: paused, so it waits; space goes on", "yellow")
+            return
         # The files of the verdict in the making have moved: what it covers runs again, with what is new.
         # What is still pending from earlier runs comes along: nobody knows what it would use now.
         self._restart_run("a file changed during the run")
@@ -228,6 +290,8 @@ class WatchLoop:
         self._tell_host(changed)
         affected = self._map.affected(changed)
         self._results.want(affected)
+        if not affected:
+            self._unaffecting += shown
         return bool(affected)
 
     def _tell_host(self, changed: list[Path]) -> None:
@@ -252,9 +316,11 @@ class WatchLoop:
 
     def _begin_run(self) -> None:
         self._learn_plugins()
-        if not self._results.waiting:
+        if not self._results.begin_run():
+            if self._results.waiting:
+                self._screen.say(f"hotplug: nothing runs: no test that waits is one where {self._results.filters}")
             return
-        self._results.begin_run()
+        self._unaffecting.clear()
         self._judged_later.clear()
         self._contents.look()
         reasons = self._results.chosen
@@ -263,7 +329,8 @@ class WatchLoop:
         self._started = time.monotonic()
         first = not self._map.tests
         chosen = None if reasons is None else list(reasons)
-        self._run = TestRun(self._arguments, self._directory, chosen, first, self._inbox, self._child_out)
+        ahead = self._results.ahead()
+        self._run = TestRun(self._arguments, self._directory, chosen, ahead, first, self._inbox, self._child_out)
 
     def _cancel_run(self) -> None:
         run, self._run = self._run, None
@@ -282,11 +349,15 @@ class WatchLoop:
         run, code = ended
         if run is not self._run:
             return
+        trouble = self._results.why_unfinished(code)
         if self._files_moved():  # the verdict would be about old bytes
-            self._restart_run("a file changed during the run")
-            return
+            if not self._paused:
+                self._restart_run("a file changed during the run")
+                return
+            self._results.forget_outcomes()
+            trouble = "a file changed during the run, and the watch is paused"
         self._run = None
-        self._publish(self._results.why_unfinished(code))
+        self._publish(trouble)
 
     def _files_moved(self) -> bool:
         """Tell whether files that the run may have used have changed since it began; let be pending what they affect.
@@ -309,7 +380,7 @@ class WatchLoop:
         self._log.write("verdict", **verdict.counts, outdated=verdict.outdated, failures=verdict.failures)
         self._screen.verdict(verdict, left_out, time.monotonic() - self._started)
         assert self._watching is not None, "the watch began before the first run"
-        self._screen.waiting(self._watching.backend)
+        self._screen.waiting(self._watching.backend, self._results.filters)
         self._host_the_loaded()
 
     # -- host -----------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ class TestRun:
         arguments: Sequence[str],
         directory: Path,
         chosen: list[str] | None,
+        ahead: list[str],
         first: bool,
         inbox: queue.SimpleQueue[Message],
         out: IO[Any] | None,
@@ -47,7 +48,9 @@ class TestRun:
         lifeline, self._lifeline = os.pipe()  # the run ends when our end of it closes, whatever closes it
         environment = {
             **environment_of_runs(os.environ),
-            CHOSEN_BY_WATCHER: json.dumps({"fd": write, "lifeline": lifeline, "chosen": chosen, "first": first}),
+            CHOSEN_BY_WATCHER: json.dumps(
+                {"fd": write, "lifeline": lifeline, "chosen": chosen, "ahead": ahead, "first": first}
+            ),
         }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pytest", *arguments],

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_hotplug.testing.watch.affected import Map, Uses
+from pytest_hotplug.testing.watch.filters import Filters
 
 __all__ = ["Results", "Verdict"]
 
@@ -36,6 +37,8 @@ class Results:
     def __init__(self, known: Map) -> None:
         self.trouble = ""  # why the last run did not come to its end
         self.chosen: dict[str, str] | None = None  # of the run at hand, with reasons; None: all tests
+        self.filters = Filters()
+        self.failed_first = False
         self._map = known
         self._pending: dict[str, str] = {}  # node id or test file -> why it must run
         self._all_pending = True
@@ -75,10 +78,24 @@ class Results:
 
     # -- a run ----------------------------------------------------------------------------------
 
-    def begin_run(self) -> None:
-        """Choose what is pending. It stays so until the run's end tells what was done."""
-        self.chosen = None if self._all_pending else dict(self._pending)
+    def begin_run(self) -> bool:
+        """Choose what is pending and may run. It stays pending until the run's end tells what was done.
+
+        Returns False when there is nothing to run.
+        """
+        if self.filters and self._all_pending and self._map.tests:
+            self._pending = dict.fromkeys(self._map.tests, "all tests were asked for") | self._pending
+            self._all_pending = False
+        may_run = {n: because for n, because in self._pending.items() if self.filters.let_through(n)}
+        if not self._all_pending and not may_run:
+            return False
+        self.chosen = None if self._all_pending else may_run
         self._forget_run()
+        return True
+
+    def ahead(self) -> list[str]:
+        """Return the tests that run before all others."""
+        return self.failing() if self.failed_first else []
 
     def forget_outcomes(self) -> None:
         """Drop what the run at hand told of its tests: it is about old bytes."""
@@ -170,7 +187,9 @@ class Results:
         if self._planned is None or (trouble and not left):
             return  # nobody knows what would have run, or what the trouble was about: all of it again
         reasons = self.chosen or {}
-        self._pending = {n: reasons.get(n) or reasons.get(_file(n)) or "it did not run" for n in left}
+        held_back = {n: because for n, because in self._pending.items() if not self._is_chosen(n)}
+        left_over = {n: reasons.get(n) or reasons.get(_file(n)) or "it did not run" for n in left}
+        self._pending = held_back | left_over
         self._all_pending = False
 
     def _outdated(self) -> int:

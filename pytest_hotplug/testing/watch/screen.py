@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
 from rich.console import Console
 from rich.text import Text
 
+from pytest_hotplug.testing.watch.commands import help_text
+from pytest_hotplug.testing.watch.filters import Filters
 from pytest_hotplug.testing.watch.results import Verdict
 
 __all__ = ["Screen"]
-
-HELP = """\
-  Enter, a   run all tests
-  f          run the failed tests, and those that did not run
-  Ctrl-Z     suspend; fg goes on
-  h          this help
-  q          quit (Ctrl-C: cancel the run, again: quit)"""
 
 
 class Screen:
@@ -30,11 +25,33 @@ class Screen:
         """Print one line."""
         self._console.print(Text(text, style=style))
 
-    def waiting(self, backend: str) -> None:
-        self.say(f"hotplug: watching ({backend}); Enter runs all tests, h helps, q quits", "dim")
+    def waiting(self, backend: str, filters: Filters) -> None:
+        only = f"only where {filters}; " if filters else ""
+        self.say(f"hotplug: watching ({backend}); {only}Enter runs all tests, h helps, q quits", "dim")
 
     def help(self) -> None:
-        self.say(HELP)
+        self.say(help_text())
+
+    def ask(self, line: str) -> None:
+        """Show a prompt's line in place of the one that it showed before."""
+        self._console.print(Text(f"\r\x1b[K{line}") if self._console.is_terminal else Text(line), end="")
+
+    def end_asking(self) -> None:
+        self._console.print()
+
+    def clear(self) -> None:
+        self._console.clear()
+
+    def explain(self, chosen: Mapping[str, str] | None, unaffecting: Sequence[str]) -> None:
+        """Say why each test of the last run was chosen (None: all were), and which changes since chose none."""
+        if chosen is None:
+            self.say("hotplug: all tests ran: the first run, or you asked for it")
+        else:
+            self.say(f"hotplug: {len(chosen)} chosen by the last change" if chosen else "hotplug: no test was chosen")
+            for nodeid, because in chosen.items():
+                self.say(f"  {nodeid}: {because}")
+        for path in unaffecting:
+            self.say(f"  {path} chose none: no test is known to use it")
 
     def changed(self, paths: list[str]) -> None:
         shown = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")

@@ -1,0 +1,150 @@
+"""The keys of watch mode, typed into a real terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_hotplug.testing.watch.commands import COMMANDS
+from pytest_hotplug.testing.watch.filters import Filters
+from pytest_hotplug.testing.watch.prompt import Prompt
+from tests.testing.watched import make_project, save
+
+pexpect = pytest.importorskip("pexpect", reason="a pseudo-terminal needs POSIX")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project with a file that nothing uses."""
+    root = make_project(tmp_path / "project")
+    (root / "notes").mkdir()
+    (root / "notes" / "notes.txt").write_text("nobody reads this")
+    return root
+
+
+@pytest.fixture(params=[100, 24], ids=["wide", "tight"])
+def terminal(project: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Watch mode in a pseudo-terminal, once its first run is over."""
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    child = pexpect.spawn(
+        sys.executable, ["-m", "pytest", "--hotplug-watch"], cwd=str(project), env=environment,
+        encoding="utf-8", timeout=40, dimensions=(30, request.param),
+    )  # fmt: skip
+    child.expect("hotplug: 4 passed")
+    child.expect("watching")
+    yield child
+    child.send("q")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus in (0, 1)
+
+
+def test_p_and_t_narrow_what_runs_until_they_are_emptied(terminal: Any, project: Path) -> None:
+    """Promise 7: p by file, t by name; typed as in any line, taken back with Backspace, left with Escape."""
+    terminal.send("p")
+    terminal.expect("only files with")
+    terminal.send("greexx\x7f\x7ft\r")
+    terminal.expect("hotplug: 1 passed")
+    terminal.expect("only where")
+    terminal.send("p")
+    terminal.expect("only files with")
+    terminal.send("\x1b")
+    terminal.send("t")
+    terminal.expect("only names with")
+    terminal.send("pipes\r")
+    terminal.expect("nothing runs")
+    terminal.send("p")
+    terminal.expect("only files with")
+    terminal.send("\r")
+    terminal.expect("hotplug: 1 passed")
+    terminal.send("t")
+    terminal.expect("only names with")
+    terminal.send("\r")
+    terminal.expect("all tests again")
+    terminal.expect("hotplug: 4 passed")
+
+
+def test_what_a_filter_leaves_out_waits_for_its_turn(terminal: Any, project: Path) -> None:
+    """A test that an edit affects and the filter keeps out runs once the filter is gone, and is counted till then."""
+    terminal.send("t")
+    terminal.expect("only names with")
+    terminal.send("counts\r")
+    terminal.expect("hotplug: 1 passed")
+    terminal.expect("3 pending")
+    save(project / "plugins" / "greeter" / "text.py", "} {name}", "}, {name}")
+    terminal.expect("nothing runs")
+    terminal.send("t")
+    terminal.expect("only names with")
+    terminal.send("\r")
+    terminal.expect("hotplug: 4 passed")
+
+
+def test_space_pauses_and_what_changed_meanwhile_runs_afterwards(terminal: Any, project: Path) -> None:
+    """Promise 7: in a pause nothing runs by itself, and nothing is forgotten."""
+    terminal.send(" ")
+    terminal.expect("paused")
+    save(project / "plugins" / "counter" / "main.py", "return 1", "return 2")
+    terminal.expect("so it waits")
+    terminal.send(" ")
+    terminal.expect("hotplug: 1 failed")
+
+
+def test_w_says_why_the_last_tests_were_chosen_and_why_none(terminal: Any, project: Path) -> None:
+    """Promise 6: for each test chosen, why; for an edit that chose none, that."""
+    terminal.send("w")
+    terminal.expect("all tests ran")
+    save(project / "plugins" / "counter" / "main.py", "return 1", "return 2")
+    terminal.expect("hotplug: 1 failed")
+    save(project / "notes" / "notes.txt", "nobody", "still nobody")
+    terminal.expect("no test depends on it")
+    terminal.send("w")
+    terminal.expect("loaded counter")
+    terminal.expect("notes.txt chose none")
+
+
+def test_x_lets_the_tests_that_failed_last_run_first(terminal: Any, project: Path) -> None:
+    """Promise 7: while one test is being mended, its verdict comes before all others."""
+    save(project / "plugins" / "pipeline" / "main.py", "'pipe'", "'tube'")
+    terminal.expect("hotplug: 1 failed")
+    terminal.send("x")
+    terminal.expect("failed last run first")
+    terminal.send("a")
+    terminal.expect(r"test_pipeline\.py [^\n]*F")
+    terminal.expect(r"test_counter\.py [^\n]*\.")
+    terminal.expect("hotplug: 1 failed")
+
+
+def test_every_key_of_the_help_is_a_command_and_no_key_means_two() -> None:
+    """The help is made from the table that the loop acts by."""
+    from pytest_hotplug.testing.watch.loop import WatchLoop
+
+    keys = [key for command in COMMANDS for key in command.keys]
+    assert len(keys) == len(set(keys))
+    assert all(hasattr(WatchLoop, f"_do_{command.name}") for command in COMMANDS)
+
+
+def test_a_prompt_takes_a_line_and_gives_up_on_escape() -> None:
+    """Ctrl-U empties the line; control keys are no text."""
+    heard: list[str] = []
+    prompt = Prompt("only names with", heard.append)
+    assert all(prompt.feed(key) for key in "ab\x15c\x01d")
+    assert prompt.line == "only names with: cd"
+    assert not prompt.feed("\r")
+    assert heard == ["cd"]
+    assert not Prompt("x", heard.append).feed("\x1b")
+    assert heard == ["cd"]
+
+
+def test_filters_look_at_file_and_name_apart() -> None:
+    """A whole test file goes by its path alone: nobody knows the names in it yet."""
+    both = Filters(file="Greet", name="hello")
+    assert both.let_through("plugins/greeter/test_x.py::test_Hello")
+    assert not both.let_through("plugins/greeter/test_x.py::test_bye")
+    assert not both.let_through("plugins/counter/test_x.py::test_hello")
+    assert both.let_through("plugins/greeter/test_x.py")
+    assert not Filters()
