@@ -4,6 +4,9 @@ A plugin that writes into its own counted files while it loads changes itself by
 watcher sees it, reloads it, and so on for ever. After too many such reloads in a short time those
 that the watcher starts are left out for a while, and that is said once. Explicit reloads and the
 check before a call are never held back. Decides nothing else.
+
+Own writing is told by signatures: what a load leaves differs from what it was loaded from, and the
+next one finds it just so. Times would not do, since a file system has a clock of its own.
 """
 
 from __future__ import annotations
@@ -12,9 +15,10 @@ import time
 from collections import deque
 
 from pytest_hotplug.reloader.errors import Fault
+from pytest_hotplug.reloader.fingerprint import Snapshot, look_at
 from pytest_hotplug.reloader.registry import Slot
 
-__all__ = ["Breaker"]
+__all__ = ["Breaker", "note_own_writing"]
 
 MOST = 5
 WITHIN = 10.0  # seconds
@@ -32,12 +36,11 @@ class Breaker:
         """Tell whether the watcher's reloads of a plugin are left out right now."""
         return time.monotonic() < self._open_until.get(plugin, 0.0)
 
-    def trips(self, slot: Slot, window: tuple[int, int] | None) -> Fault | None:
-        """Count a reload that the watcher started; return what to say when it was one too many.
-
-        `window` is the `load_window` that the slot had before: a change from then is the plugin's own.
-        """
-        file = _self_made(slot, window)
+    def trips(self, slot: Slot) -> Fault | None:
+        """Count the last load, after a look that the watcher started; return what to say when it was one too many."""
+        file, slot.self_made = slot.self_made, None
+        if file is None:
+            return None
         times = self._times.setdefault(slot.name, deque(maxlen=MOST + 1))
         if not file:
             times.clear()
@@ -56,10 +59,12 @@ class Breaker:
         return Fault(slot.name, "breaker", message, slot.found.path / file, remedy=remedy, own_bytes=False)
 
 
-def _self_made(slot: Slot, window: tuple[int, int] | None) -> str:
-    """Return a counted file that was last written while the plugin was being loaded, or an empty string."""
-    if slot.seen is None or window is None:
-        return ""
-    began, ended = window
-    changed = (name for name, signature in slot.seen.look.files.items() if began <= signature[0] <= ended)
-    return next(changed, "")
+def note_own_writing(slot: Slot, loaded: Snapshot) -> None:
+    """Remember which counted files a load has changed, and whether the load before had left one of these bytes so."""
+    before = loaded.look.files
+    slot.self_made = next((name for name, left in slot.written.items() if before.get(name) == left), "")
+    try:
+        now = look_at(slot.found.path, slot.ignore).files
+    except OSError:
+        now = before  # it can't be read: the next look says so
+    slot.written = {name: signature for name, signature in now.items() if before.get(name) != signature}

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from pytest_hotplug.reloader import finder, transaction
+from pytest_hotplug.reloader.breaker import note_own_writing
 from pytest_hotplug.reloader.check import Checker
 from pytest_hotplug.reloader.dependencies import dependents_of, find_cycle
 from pytest_hotplug.reloader.discovery import Found
@@ -86,7 +87,6 @@ class Build:
         self._checked: dict[str, tuple[Snapshot, EntryPoint | None]] = {}  # what was checked before the guard was taken
         self._affected = dependents_of(fresh, parts.registry.uses())
         self._load: transaction.Transaction | None = None
-        self._began = 0
 
     def stop_first(self) -> list[Generation]:
         """Return the serving generations that must end before the new ones begin, dependencies first."""
@@ -159,7 +159,6 @@ class Build:
     def run(self, load: transaction.Transaction) -> None:
         """Load, start, hand over and swap; on any error nothing of it remains."""
         self._load = load
-        self._began = time.time_ns()
         self._leave_out_outdated()
         self._affected = dependents_of(self.fresh, self._registry.uses())
         try:
@@ -172,10 +171,18 @@ class Build:
             for name in self.order:
                 self.at = name
                 self._parts.loader.load_state(self.candidates[name], self._state_of(name))
+            self._note_own_writing()
             load.commit(self._swap)
         except BaseException:
             self._discard()
+            if load.is_open:  # one that was given up may go on writing
+                self._note_own_writing()
             raise
+
+    def _note_own_writing(self) -> None:
+        for name, found in self.fresh.items():
+            if name in self.from_disk and found.home is None:
+                note_own_writing(self._parts.slot_of(name), found)
 
     def _leave_out_outdated(self) -> None:
         """Drop bytes that another reload brought in, or overtook, between our look and the guard."""
@@ -294,7 +301,6 @@ class Build:
 
     def _serves(self, slot: Slot, generation: Generation) -> None:
         slot.number = generation.number
-        slot.load_window = (self._began, time.time_ns())
         slot.reloads += generation.number > 1
         if generation.snapshot.home is None:
             slot.pin = None

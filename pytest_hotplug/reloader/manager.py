@@ -437,9 +437,8 @@ class PluginManager:
         for name in plugins_touched(batch, wanted):
             slot = self._slot(name)
             if self._enabled and slot.paused is None and not self._breaker.is_open(name):
-                window = slot.load_window
                 outcome = self._hot_loader.reload(name)
-                if isinstance(outcome, Reloaded) and (fault := self._breaker.trips(slot, window)):
+                if fault := self._breaker.trips(slot):
                     self._hot_loader.tell(slot, fault)
                 if tell is not None:
                     tell(outcome)

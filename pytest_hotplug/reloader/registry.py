@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_hotplug.reloader.discovery import Found
-from pytest_hotplug.reloader.fingerprint import Look
+from pytest_hotplug.reloader.fingerprint import Look, Signature
 from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.kept import Pin
 from pytest_hotplug.reloader.ledger import Canary
@@ -46,7 +46,8 @@ class Slot:
     reloads: int = 0
     settling: bool = False
     held_by_git: bool = False  # the last look found git at work in the tree
-    load_window: tuple[int, int] | None = None  # time.time_ns() of the last load that served: its begin and its end
+    written: Mapping[str, Signature] = field(default_factory=dict)  # counted files that changed during the last load
+    self_made: str | None = None  # what the load before had written and led to the last one; None once it was counted
     limits: tuple[str, ...] = ()  # what is said of the version that was looked at last; see `limits`
     ignore: Sequence[str] = ()  # `watch_ignore` of the manifest that was read last
     enabled: bool = True
