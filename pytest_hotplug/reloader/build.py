@@ -12,7 +12,7 @@ import time
 import typing
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from pytest_hotplug.reloader import finder, transaction
@@ -62,17 +62,22 @@ class Build:
     def __init__(
         self,
         parts: Parts,
-        fresh: dict[str, Snapshot],
+        fresh: Mapping[str, Snapshot],
         *,
         before: Mapping[str, Generation] | None = None,
         forced: str = "",
         states: Mapping[str, State | None] | None = None,
         from_disk: bool = True,
         pins: Mapping[str, Pin] | None = None,
+        held: frozenset[str] = frozenset(),
     ) -> None:
         self._parts = parts
         self._registry = parts.registry
-        self.fresh = fresh
+        self.fresh = dict(fresh)
+        self.left_out: frozenset[str] = frozenset()  # by an attempt that failed: the next one can do without them
+        self._wanted = frozenset(fresh)
+        self._along: set[str] = set()  # dependents whose new bytes came along unasked
+        self._held = held  # their new bytes stay out, whoever depends on what
         self.order: list[str] = []
         self.candidates: dict[str, Generation] = {}
         self.at = ""  # the plugin whose code runs right now
@@ -107,8 +112,26 @@ class Build:
         limits = [m.load_timeout for m in self._manifests.values() if m.load_timeout is not None]
         return max(limits, default=self._parts.settings.load_timeout)
 
+    def can_do_without(self, fault: Fault) -> bool:
+        """Tell whether the rest may well load while the plugin that is to blame serves on as it is."""
+        plugin = fault.plugin
+        replaceable = plugin in self.from_disk and plugin in self._registry.serving
+        return replaceable and bool(self._wanted - {plugin}) and fault.slug != "calls-in-flight"
+
+    def refused_by(self, fault: Fault) -> Iterator[tuple[str, Snapshot]]:
+        """Return the new bytes that a fault is held against.
+
+        Not those that may load without the one to blame, nor a kept version: what lies on disk is no part of it.
+        """
+        for name, found in self.fresh.items():
+            goes_free = bool(self.left_out) or name in self._along
+            if name in self.from_disk and (name == fault.plugin or not goes_free):
+                yield name, found
+
     def prepare(self) -> None:
         """Read manifests, compile, import package prefixes: what can be done before the guard is taken."""
+        for name in self._affected:
+            self._bring_along(self._parts.slot_of(name))
         for name, found in self.fresh.items():
             slot = self._parts.slot_of(name)
             place = _place(slot, found)
@@ -123,6 +146,25 @@ class Build:
                 LOG.info("hotplug.known_limit", extra={"plugin": name, "text": limit})
             self._checked[name] = (found, self._parts.loader.check(place, found, manifest))
             prepare_package(slot.found)
+
+    def _bring_along(self, slot: Slot) -> None:
+        """Take a dependent's new bytes in, unless they were refused for their own sake or switch it off."""
+        serving = self._registry.serving.get(slot.name)
+        if slot.name in self.fresh or slot.name in self._held or slot.paused is not None or serving is None:
+            return
+        seen, refusal = self._parts.checker.look_again(slot), slot.refusal
+        if seen is None or self._parts.checker.is_served(slot, seen.digest):
+            return
+        if refusal is not None and refusal.digest == seen.digest and refusal.fault.own_bytes:
+            return
+        self.from_disk.add(slot.name)  # first: files that may not be read, or not run here, are its own fault
+        self._along.add(slot.name)
+        found = self._parts.checker.settled(slot)
+        if _switched_off(slot, found):
+            self.from_disk.discard(slot.name)
+            self._along.discard(slot.name)
+        else:
+            self.fresh[slot.name] = found
 
     def save_states(self, generations: Iterable[Generation]) -> None:
         """Take the states of generations that are about to end before their successors begin."""
@@ -267,19 +309,9 @@ class Build:
             serving = self._registry.serving.get(slot.name)
             if serving is None:
                 self._parts.checker.forget_reading(slot)
-            from_disk = serving is None or self._deserves_a_try(slot, serving)
-            if from_disk:
                 self.from_disk.add(slot.name)
-            self.fresh[slot.name] = self._parts.checker.settled(slot) if from_disk else serving.snapshot  # type: ignore[union-attr]
+            self.fresh[slot.name] = self._parts.checker.settled(slot) if serving is None else serving.snapshot
         return self.fresh[slot.name]
-
-    def _deserves_a_try(self, slot: Slot, serving: Generation) -> bool:
-        """Tell whether a dependent's bytes on disk should come along: new, and not refused for their own sake."""
-        seen = self._parts.checker.look_again(slot) if slot.paused is None else None
-        if seen is None or self._parts.checker.is_served(slot, seen.digest):
-            return False
-        refusal = slot.refusal
-        return refusal is None or refusal.digest != seen.digest or not refusal.fault.own_bytes
 
     def _swap(self) -> None:
         """Let the candidates serve: the one moment at which anything changes for anybody."""
@@ -333,6 +365,13 @@ class Build:
 def event_of(kind: typing.Literal["loaded", "unloaded"], generation: Generation) -> Event:
     """Return the fact that a generation began or ceased to serve."""
     return Event(kind, generation.name, generation.number, generation.version, generation.digest)
+
+
+def _switched_off(slot: Slot, found: Snapshot) -> bool:
+    try:
+        return not manifest_of(slot.found, found).enabled
+    except PluginFault:
+        return False  # the preparation says what is wrong with it
 
 
 def _place(slot: Slot, snapshot: Snapshot) -> Found:

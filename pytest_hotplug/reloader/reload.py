@@ -14,6 +14,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from pytest_hotplug.reloader import finder, transaction
 from pytest_hotplug.reloader.build import Build, Parts, event_of
@@ -172,7 +173,7 @@ class HotLoader:
             slot.settling = False
         if not fresh:
             return self._nothing_new(slot)
-        outcome = self._replace(slot, Build(self._parts, fresh, before=before, forced=slot.name if force else ""))
+        outcome = self._replace_what_loads(slot, fresh, before=before, forced=slot.name if force else "")
         wants_help = outcome.serving is None and outcome.error is not None and outcome.error.slug != "disabled"
         return self._last_good(slot, outcome) if wants_help else outcome
 
@@ -200,6 +201,23 @@ class HotLoader:
         serving = self.registry.serving.get(slot.name)
         return Unchanged(name=slot.name, serving=serving.number if serving else None, reason="same-content")
 
+    def _replace_what_loads(self, slot: Slot, fresh: dict[str, Snapshot], **how: Any) -> Outcome:
+        """Load what is fresh; a plugin that is broken itself, or disabled, holds up nothing but itself."""
+        own: Outcome | None = None
+        held: frozenset[str] = frozenset()
+        while True:
+            build = Build(self._parts, fresh, held=held, **how)
+            outcome = self._replace(slot, build)
+            own = outcome if own is None and slot.name in build.left_out else own
+            fresh = {name: found for name, found in fresh.items() if name not in build.left_out}
+            held |= build.left_out
+            if not build.left_out or not fresh:
+                break
+        if own is None or own.serving is None:
+            return own or outcome
+        serving = self.registry.serving.get(slot.name)  # the old bytes may have come along as a dependent's
+        return replace(own, serving=serving.number if serving else None)
+
     def _replace(self, slot: Slot, build: Build) -> Outcome:
         """Load what is fresh and everything that depends on it in one transaction, all or none."""
         stopping: list[Generation] = []
@@ -213,7 +231,7 @@ class HotLoader:
         except PluginFault as fault:
             return self._refused(slot, fault.fault, build)
         except PluginDisabled as disabled:
-            return self._disabled(slot, disabled.name)
+            return self._disabled(slot, disabled.name, build)
         except Unsettled as unsettled:
             return self._kept(slot, "unsettled", str(unsettled))
         try:
@@ -236,8 +254,6 @@ class HotLoader:
         """
         serving = self.registry.serving
         affected = dependents_of(build.fresh, self.registry.uses())
-        for name in affected:
-            self._bring_along(build, self._slot_of(name))
         if not build.from_disk and not self._lacks_something(build):
             return  # it served before
         names = {used for name in affected for used in self.registry.with_dependencies(name)} | set(affected)
@@ -250,17 +266,6 @@ class HotLoader:
             raise Unsettled(str(tried.fault))
         if (fault := fault_of(tried, self._slot_of(affected[-1]).found)) is not None:
             raise fault
-
-    def _bring_along(self, build: Build, slot: Slot) -> None:
-        """Take a dependent's new bytes into the build now: it would read them during the load, untried."""
-        serving, seen = self.registry.serving.get(slot.name), self.checker.look_again(slot)
-        if slot.name in build.fresh or slot.paused is not None or serving is None or seen is None:
-            return
-        if not self.checker.is_served(slot, seen.digest) and (
-            (refusal := slot.refusal) is None or refusal.digest != seen.digest or not refusal.fault.own_bytes
-        ):
-            build.fresh[slot.name] = self.checker.settled(slot)
-            build.from_disk.add(slot.name)
 
     def _lacks_something(self, build: Build) -> bool:
         """Tell whether older bytes need a plugin that doesn't serve: it will be loaded from disk."""
@@ -340,8 +345,8 @@ class HotLoader:
         except PluginFault as fault:
             return self._refused(slot, fault.fault, None)
         pins = {slot.name: Pin(kept.digest, seen.digest if seen is not None else "")}
-        build = Build(self._parts, {slot.name: snapshot}, before=self.registry.serving, from_disk=False, pins=pins)
-        return self._replace(slot, build)
+        before = self.registry.serving
+        return self._replace_what_loads(slot, {slot.name: snapshot}, before=before, from_disk=False, pins=pins)
 
     def _unpin(self, slot: Slot) -> Outcome:
         return self._nothing_new(slot) if slot.pin is None else self._from_disk_again(slot)
@@ -390,10 +395,12 @@ class HotLoader:
 
     def _refused(self, slot: Slot, fault: Fault, build: Build | None) -> Outcome:
         """Remember the bad version, say so, and let the old one serve on."""
+        asked = slot
         if build is not None:
-            for name, found in build.fresh.items():
-                if name not in build.from_disk:
-                    continue  # a kept version: what lies on disk is not refused with it
+            if build.can_do_without(fault):
+                build.left_out = frozenset({fault.plugin})
+                slot = self._slot_of(fault.plugin)
+            for name, found in build.refused_by(fault):
                 own = self._slot_of(name)
                 serving = self.registry.serving.get(name)
                 if serving is None or serving.digest != found.digest:
@@ -407,7 +414,7 @@ class HotLoader:
         if number is not None:
             self.events.post(Event("kept", slot.name, number, message=str(fault), error=fault))
         self.events.post(Event("error", slot.name, number, message=text, error=fault))
-        return self._kept(slot, _reason(slot, fault), error=fault)
+        return self._kept(asked, _reason(asked, fault), error=fault)
 
     def tell(self, slot: Slot, fault: Fault) -> None:
         """Say something about a plugin as an error event, outside of any reload."""
@@ -424,10 +431,11 @@ class HotLoader:
             LOG.warning("hotplug.kept", extra={"plugin": slot.name, "reason": reason, "text": message})
         return KeptCurrent(name=slot.name, serving=serving.number if serving else None, reason=reason, error=error)
 
-    def _disabled(self, slot: Slot, name: str) -> Outcome:
+    def _disabled(self, slot: Slot, name: str, build: Build) -> Outcome:
         """Take a plugin down whose manifest says so, and with it everything that depends on it."""
         self._slot_of(name).enabled = False
         gone = self._withdraw(name)
+        build.left_out = frozenset({name, *(g.name for g in gone)})
         reason = "disabled" if name == slot.name else f"{name} is disabled"
         return Unloaded(name=slot.name, reason=reason, also=tuple(g.name for g in gone if g.name != slot.name))
 

@@ -201,6 +201,90 @@ def test_a_disabled_base_takes_its_users_down(shop: Workshop) -> None:
     eventually(lambda: _served(manager), "the user to serve again")
 
 
+GOOD_USER = "from ..base.main import f\nM = {n}\ndef run(): return M, f()\n"
+FAULTS = {"syntax": "def run(:\n", "raises": "raise RuntimeError\n"}
+
+
+@pytest.fixture
+def two(shop: Workshop) -> PluginManager:
+    """Serve version 1 of `base`, and of `user`, which answers with its own number and its base's."""
+    shop.plugin("base", BASE.format(n=1))
+    shop.plugin("user", GOOD_USER.format(n=1), {"depends_on": ["base"]})
+    manager = shop.manager()
+    assert manager.execute("user") == (1, 1)
+    return manager
+
+
+@pytest.mark.parametrize("fault", sorted(FAULTS))
+def test_a_broken_base_does_not_hold_up_a_good_edit_of_its_user(shop: Workshop, two: PluginManager, fault: str) -> None:
+    """R32 N12: both were saved before anybody looked: the user's new version serves, on the base's last good one."""
+    shop.write("base", "main.py", FAULTS[fault])
+    shop.write("user", "main.py", GOOD_USER.format(n=2))
+    assert two.execute("user") == (2, 1)
+    assert two.why("base")["verdict"] == "refused"
+    shop.write("base", "main.py", BASE.format(n=2))
+    assert two.execute("user") == (2, 2)
+
+
+@pytest.mark.parametrize("first", ["base", "user"])
+@pytest.mark.parametrize("fault", sorted(FAULTS))
+def test_a_broken_user_does_not_hold_up_a_good_edit_of_its_base(
+    shop: Workshop, two: PluginManager, fault: str, first: str
+) -> None:
+    """R32 N12: whoever is looked at first, the base's new version serves, and the user's last good one on it."""
+    shop.write("user", "main.py", FAULTS[fault])
+    shop.write("base", "main.py", BASE.format(n=2))
+    two.reload(first)
+    assert two.why("user")["verdict"] == "refused"
+    assert two.why("base")["verdict"] == "current"
+    assert (two.execute("base"), two.execute("user")) == (2, (1, 2))
+
+
+def test_a_good_user_is_tried_again_after_a_look_at_its_broken_base(shop: Workshop, two: PluginManager) -> None:
+    """R32: the user's new bytes came along with a base that was refused; the blame is not theirs."""
+    shop.write("base", "main.py", FAULTS["syntax"])
+    shop.write("user", "main.py", GOOD_USER.format(n=2))
+    assert isinstance(two.reload("base"), KeptCurrent)
+    assert two.execute("user") == (2, 1)
+
+
+def test_a_user_that_is_switched_off_does_not_hold_up_its_base(shop: Workshop, two: PluginManager) -> None:
+    """The base was edited, and the user disabled: the one is reloaded, the other withdrawn when it is looked at."""
+    shop.write("user", "plugin.json", '{"depends_on": ["base"], "enabled": false}')
+    shop.write("base", "main.py", BASE.format(n=2))
+    assert two.execute("base") == 2
+    assert isinstance(two.reload("user"), Unloaded)
+
+
+def test_a_base_is_switched_off_although_its_user_is_broken(shop: Workshop, two: PluginManager) -> None:
+    """What its author disabled serves no more, whoever was looked at first."""
+    shop.write("user", "main.py", FAULTS["syntax"])
+    shop.write("base", "plugin.json", '{"enabled": false}')
+    outcome = two.reload("user")
+    assert outcome.serving is None
+    assert two.get_plugin_hot_info("base")["state"] == "disabled"
+
+
+@pytest.mark.parametrize("first", ["base", "user"])
+def test_an_edge_that_turns_round_is_no_circle(shop: Workshop, two: PluginManager, first: str) -> None:
+    """N13: one commit makes the base use its former user: both load together, whoever is looked at first."""
+    shop.write("user", "plugin.json", "{}")
+    shop.write("user", "main.py", "def f(): return 2\ndef run(): return f()\n")
+    shop.write("base", "plugin.json", '{"depends_on": ["user"]}')
+    shop.write("base", "main.py", "from ..user.main import f\ndef run(): return f()\n")
+    two.reload(first)
+    assert (two.execute("base"), two.execute("user")) == (2, 2)
+
+
+def test_a_rollback_does_not_fail_for_a_broken_edit_of_a_user(shop: Workshop, two: PluginManager) -> None:
+    """R6: going back is for emergencies; the user's last good version comes along, its broken bytes do not."""
+    shop.write("base", "main.py", BASE.format(n=2))
+    assert two.execute("user") == (1, 2)
+    shop.write("user", "main.py", FAULTS["raises"])
+    assert isinstance(two.rollback("base"), Reloaded)
+    assert two.execute("user") == (1, 1)
+
+
 def _served(manager: PluginManager) -> bool:
     try:
         return bool(manager.execute("user") == 1)

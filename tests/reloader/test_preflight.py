@@ -208,14 +208,16 @@ def test_plugins_that_load_together_are_tried_together(shop: Workshop, temporary
 
 
 def test_a_dependents_own_new_bytes_are_tried_too(shop: Workshop, temporary: Path) -> None:
-    """They come along when the plugin that it needs is reloaded, and would hurt just as much."""
+    """They come along when its base is reloaded, would hurt just as much, and hold up nobody else."""
     shop.plugin("base", "def run(): return 1\n")
     shop.plugin("subject", ONE, {"depends_on": ["base"]})
     manager = shop.manager(preflight="child")
     assert manager.execute("subject") == 1
     shop.write("subject", "main.py", "import os\nos._exit(0)\n")
     shop.write("base", "main.py", "def run(): return 2\n")
-    assert isinstance(manager.reload("base"), KeptCurrent)
+    assert isinstance(manager.reload("base"), Reloaded)
+    assert (manager.execute("subject"), manager.execute("base")) == (1, 2)
+    assert manager.why("subject")["verdict"] == "refused"
     shop.write("subject", "main.py", TWO)
     assert (manager.execute("subject"), manager.execute("base")) == (2, 2)
 
