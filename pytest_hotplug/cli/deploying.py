@@ -294,7 +294,7 @@ def wait(names: tuple[str, ...], digest: str | None, timeout: float, as_json: bo
 
 
 def _lock(project: Project, found: Found) -> Path:
-    with opened_store(writes=True) as store, store._writing():
+    with opened_store(writes=True) as store, store.writing():
         return state_dir(project) / "deploy" / f"{found.name}.lock"  # the store made its directory as it should be
 
 

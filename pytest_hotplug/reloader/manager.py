@@ -35,7 +35,7 @@ from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.info import health_of, info_of
 from pytest_hotplug.reloader.leases import Leases
 from pytest_hotplug.reloader.loader import Loader
-from pytest_hotplug.reloader.modules import Namespace
+from pytest_hotplug.reloader.modules import Namespace, Neighbours
 from pytest_hotplug.reloader.names import is_plugin_name
 from pytest_hotplug.reloader.outcomes import Outcome, Reloaded, Unchanged, Unloaded
 from pytest_hotplug.reloader.recording import Recorder
@@ -129,8 +129,8 @@ class PluginManager:
         self._watching = None
         self._lock = threading.Lock()
 
-    def _make_loader(self, hot: HotLoader) -> Loader:
-        return Loader(self.settings, self._host, self._loop, hot)
+    def _make_loader(self, neighbours: Neighbours) -> Loader:
+        return Loader(self.settings, self._host, self._loop, neighbours)
 
     # -- what there is --------------------------------------------------------------------------
 

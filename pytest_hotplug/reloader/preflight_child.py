@@ -27,9 +27,8 @@ from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.loader import Loader
 from pytest_hotplug.reloader.manager import PluginManager
 from pytest_hotplug.reloader.manifest import EntryPoint, Manifest
-from pytest_hotplug.reloader.modules import Namespace
+from pytest_hotplug.reloader.modules import Namespace, Neighbours
 from pytest_hotplug.reloader.preflight import Order, Tried, read, written
-from pytest_hotplug.reloader.reload import HotLoader
 from pytest_hotplug.reloader.transaction import Transaction
 
 __all__ = ["main"]
@@ -103,8 +102,8 @@ class _Manager(PluginManager):
         remedy = "Fork in a call, and end the other process with os._exit; better: use subprocess."
         return Fault(name, "fork-at-import", message, found.path, remedy=remedy, own_bytes=False)
 
-    def _make_loader(self, hot: HotLoader) -> Loader:
-        return _Loader(self.settings, self._host, self._loop, hot)
+    def _make_loader(self, neighbours: Neighbours) -> Loader:
+        return _Loader(self.settings, self._host, self._loop, neighbours)
 
 
 class _Loader(Loader):

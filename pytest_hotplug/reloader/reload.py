@@ -8,7 +8,6 @@ fails the world is as before and the bad version is remembered. Nobody waits for
 from __future__ import annotations
 
 import logging
-import sys
 import time
 import weakref
 from collections import deque
@@ -16,27 +15,28 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from pytest_hotplug.reloader import finder, transaction
+from pytest_hotplug.reloader import finder, transaction, trial
+from pytest_hotplug.reloader.bindings import Bindings
 from pytest_hotplug.reloader.build import Build, Parts, event_of
 from pytest_hotplug.reloader.check import Checker
 from pytest_hotplug.reloader.dependencies import dependents_of
-from pytest_hotplug.reloader.discovery import Found
 from pytest_hotplug.reloader.errors import Fault, PluginDisabled, PluginFault
-from pytest_hotplug.reloader.events import Event, Events
+from pytest_hotplug.reloader.events import Events
 from pytest_hotplug.reloader.fingerprint import Snapshot, Unsettled
 from pytest_hotplug.reloader.generation import Generation
-from pytest_hotplug.reloader.kept import Kept, Pin
-from pytest_hotplug.reloader.leases import Leases, calling
-from pytest_hotplug.reloader.loader import Loader, manifest_of
-from pytest_hotplug.reloader.modules import Namespace
-from pytest_hotplug.reloader.outcomes import KeptCurrent, Outcome, Reloaded, Unchanged, Unloaded
-from pytest_hotplug.reloader.preflight import fault_of, try_snapshots
+from pytest_hotplug.reloader.kept import Pin
+from pytest_hotplug.reloader.leases import Leases
+from pytest_hotplug.reloader.loader import Loader
+from pytest_hotplug.reloader.modules import Neighbours
+from pytest_hotplug.reloader.outcomes import Outcome, Reloaded, Unloaded
 from pytest_hotplug.reloader.recording import Recorder
-from pytest_hotplug.reloader.refusals import refuse
 from pytest_hotplug.reloader.registry import Registry, Slot
 from pytest_hotplug.reloader.reload_thread import ReloadThread
 from pytest_hotplug.reloader.retirement import Retirement
+from pytest_hotplug.reloader.rollback import KeptCopies, Rollback
 from pytest_hotplug.reloader.settings import Settings
+from pytest_hotplug.reloader.stop_first import StopFirst
+from pytest_hotplug.reloader.telling import Telling
 
 __all__ = ["HotLoader"]
 
@@ -57,7 +57,7 @@ class HotLoader:
         leases: Leases,
         events: Events,
         slot_of: Callable[[str], Slot],
-        make_loader: Callable[[HotLoader], Loader],
+        make_loader: Callable[[Neighbours], Loader],
         owner: finder.Owner,
         recorder: Recorder,
     ) -> None:
@@ -65,19 +65,23 @@ class HotLoader:
         self.registry = registry
         self.events = events
         self.leases = leases
-        self.loader = make_loader(self)
         self._slot_of = slot_of
         self._owner = weakref.ref(owner)
+        self.loader = make_loader(Bindings(registry, leases, self._owner, self.reload))
         self._thread = ReloadThread()
         self._retirement = Retirement(
             self.loader, leases, events, settings.retire_timeout, lambda g: registry.serving.get(g.name)
         )
         self._superseded: deque[Generation] = deque()  # they no longer serve, and wait to be retired
-        self._recorder = recorder
-        self.checker = Checker(settings, registry, leases, self._pinned_copy)
+        copies = KeptCopies(recorder)
+        self.checker = Checker(settings, registry, leases, copies.pinned)
         self._parts = Parts(
             settings, registry, leases, events, self.loader, self.checker, slot_of, self._owner, self._superseded
         )
+        self._telling = Telling(registry, events, slot_of)
+        self.tell = self._telling.tell
+        self._rollback = Rollback(self._parts, recorder, copies, self._telling, self)
+        self._stop_first = StopFirst(self._parts, self._retirement, self._run, self._withdraw)
 
     def after_fork(self) -> None:
         """Forget, in a child process, what the parent's other threads were loading."""
@@ -134,8 +138,8 @@ class HotLoader:
 
         No turn is taken: whoever holds it may wait for the load that we are in.
         """
-        if self._build is not None or slot.name in self.registry.serving or self._tries:
-            return self._kept(slot, "loading")  # the last: a child takes its time, and other loads wait for us
+        if self._build is not None or slot.name in self.registry.serving or trial.is_wanted(self._parts):
+            return self._telling.kept(slot, "loading")  # the last: a child takes its time, and other loads wait for us
         outcome = self._reload(slot, False)
         self._finish()
         return outcome
@@ -166,16 +170,16 @@ class HotLoader:
         try:
             fresh = self._settle_all(slot, force)
         except Unsettled as unsettled:
-            return self._kept(slot, "unsettled", str(unsettled))
+            return self._telling.kept(slot, "unsettled", str(unsettled))
         except PluginFault as fault:
-            return self._refused(slot, fault.fault, None)
+            return self._telling.refused(slot, fault.fault)
         finally:
             slot.settling = False
         if not fresh:
-            return self._nothing_new(slot)
+            return self._telling.nothing_new(slot)
         outcome = self._replace_what_loads(slot, fresh, before=before, forced=slot.name if force else "")
         wants_help = outcome.serving is None and outcome.error is not None and outcome.error.slug != "disabled"
-        return self._last_good(slot, outcome) if wants_help else outcome
+        return self._rollback.last_good(slot, outcome) if wants_help else outcome
 
     def _settle_all(self, slot: Slot, force: bool) -> dict[str, Snapshot]:
         """Return the settled snapshots of the plugin and its dependencies, as far as they need loading."""
@@ -194,12 +198,6 @@ class HotLoader:
             if forced or not self.checker.is_settled_matter(own, found.digest):
                 fresh[name] = found
         return fresh
-
-    def _nothing_new(self, slot: Slot) -> Outcome:
-        if slot.refusal is not None:
-            return self._kept(slot, _reason(slot, slot.refusal.fault), error=slot.refusal.fault)
-        serving = self.registry.serving.get(slot.name)
-        return Unchanged(name=slot.name, serving=serving.number if serving else None, reason="same-content")
 
     def _replace_what_loads(self, slot: Slot, fresh: dict[str, Snapshot], **how: Any) -> Outcome:
         """Load what is fresh; a plugin that is broken itself, or disabled, holds up nothing but itself."""
@@ -223,66 +221,36 @@ class HotLoader:
         stopping: list[Generation] = []
         try:
             build.prepare()
-            if self._tries:
-                self._try(build)
+            if trial.is_wanted(self._parts):
+                trial.try_build(self._parts, build)
             stopping = build.stop_first()
             if stopping:
-                self._stop(slot, stopping, build)
+                self._stop_first.stop(slot, stopping, build)
         except PluginFault as fault:
-            return self._refused(slot, fault.fault, build)
+            return self._telling.refused(slot, fault.fault, build)
         except PluginDisabled as disabled:
             return self._disabled(slot, disabled.name, build)
         except Unsettled as unsettled:
-            return self._kept(slot, "unsettled", str(unsettled))
+            return self._telling.kept(slot, "unsettled", str(unsettled))
         try:
             outcome = self._load(slot, build)
         finally:
             if stopping:
-                self._start_again(stopping, build)
+                self._stop_first.start_again(stopping, build)
         serving = self.registry.serving.get(slot.name)
         return replace(outcome, serving=serving.number if serving else None)
-
-    @property
-    def _tries(self) -> bool:
-        """Tell whether a child process loads versions first; a sandbox's see what a test patched in this one."""
-        return self.settings.preflight == "child" and self.loader.code_path is None
-
-    def _try(self, build: Build) -> None:
-        """Load in a child process first what the build will load; raises PluginFault and Unsettled.
-
-        The child gets the bytes: those that are new, and of what else takes part those that serve.
-        """
-        serving = self.registry.serving
-        affected = dependents_of(build.fresh, self.registry.uses())
-        if not build.from_disk and not self._lacks_something(build):
-            return  # it served before
-        names = {used for name in affected for used in self.registry.with_dependencies(name)} | set(affected)
-        bytes_of = {n: g.snapshot for n in names if (g := serving.get(n)) is not None} | build.fresh
-        places = {name: (self._slot_of(name).found, found) for name, found in bytes_of.items()}
-        layouts = {slot.found.layout.path: slot.found.layout for slot in list(self.registry.slots.values())}
-        tried = try_snapshots(affected, places, self.settings, [*layouts.values()], build.time_limit())
-        self.checker.tried = {**(self.checker.tried or {}), **tried.digests}
-        if tried.slug == "not-loaded":
-            raise Unsettled(str(tried.fault))
-        if (fault := fault_of(tried, self._slot_of(affected[-1]).found)) is not None:
-            raise fault
-
-    def _lacks_something(self, build: Build) -> bool:
-        """Tell whether older bytes need a plugin that doesn't serve: it will be loaded from disk."""
-        manifests = (manifest_of(self._slot_of(name).found, found) for name, found in build.fresh.items())
-        return any(used not in self.registry.serving for m in manifests for used in m.depends_on)
 
     def _load(self, slot: Slot, build: Build) -> Outcome:
         try:
             self._run(build)
         except PluginFault as fault:
-            return self._refused(slot, fault.fault, build)
+            return self._telling.refused(slot, fault.fault, build)
         except Unsettled as unsettled:
-            return self._kept(slot, "unsettled", str(unsettled))
+            return self._telling.kept(slot, "unsettled", str(unsettled))
         except transaction.GuardTimeout:
-            return self._kept(slot, "loading", "another plugin's load did not end in time")
+            return self._telling.kept(slot, "loading", "another plugin's load did not end in time")
         except TimeoutError:
-            return self._refused(slot, self._hung(slot, build), build)
+            return self._telling.refused(slot, self._hung(slot, build), build)
         also = tuple(name for name in build.order if name != slot.name)
         return Reloaded(name=slot.name, also=also)
 
@@ -311,10 +279,10 @@ class HotLoader:
         """Serve a kept version again; see PluginManager.rollback."""
         slot = self._slot_of(name)
         if transaction.current() is not None:
-            return self._kept(slot, "loading")
+            return self._telling.kept(slot, "loading")
         try:
             with slot.turn:
-                return self._roll_back(slot, to)
+                return self._rollback.roll_back(slot, to)
         finally:
             self._finish()
 
@@ -322,114 +290,21 @@ class HotLoader:
         """Serve again what is on disk; see PluginManager.end_rollback."""
         slot = self._slot_of(name)
         if transaction.current() is not None:
-            return self._kept(slot, "loading")
+            return self._telling.kept(slot, "loading")
         try:
             with slot.turn:
-                return self._unpin(slot)
+                return self._rollback.end(slot)
         finally:
             self._finish()
 
-    def _roll_back(self, slot: Slot, to: str | None) -> Outcome:
-        notes = self._recorder.notes(slot.name)
-        serving = self.registry.serving.get(slot.name)
-        kept = notes.before(serving.digest if serving else None) if to is None else notes.find(to)
-        if kept is None:
-            return self._kept(slot, "nothing-kept", f"{slot.name}: no older version is kept")
-        if serving is not None and serving.digest == kept.digest:
-            return Unchanged(name=slot.name, serving=serving.number, reason="serves-already")
-        seen = self.checker.look_again(slot)
-        if seen is not None and seen.digest == kept.digest:
-            return self._from_disk_again(slot)  # it lies there: nothing to pin
-        try:
-            snapshot = self._recorder.read(slot.name, kept)
-        except PluginFault as fault:
-            return self._refused(slot, fault.fault, None)
-        pins = {slot.name: Pin(kept.digest, seen.digest if seen is not None else "")}
+    def load_kept(self, slot: Slot, snapshot: Snapshot, pins: dict[str, Pin]) -> Outcome:
+        """Let a kept version serve, with what depends on the plugin; `pins` make it stay."""
         before = self.registry.serving
         return self._replace_what_loads(slot, {slot.name: snapshot}, before=before, from_disk=False, pins=pins)
 
-    def _unpin(self, slot: Slot) -> Outcome:
-        return self._nothing_new(slot) if slot.pin is None else self._from_disk_again(slot)
-
-    def _from_disk_again(self, slot: Slot) -> Outcome:
-        slot.pin = None
-        outcome = self._reload(slot, force=True)
-        self._recorder.forget_pin(slot)
-        return outcome
-
-    def _pinned_copy(self, slot: Slot) -> Snapshot | None:
-        """Return the version that a rollback before the last restart pinned, None (and say so) when it is lost."""
-        assert slot.pin is not None, "only a pinned plugin has a pinned copy"
-        pinned = slot.pin.digest
-        kept = next((v for v in self._recorder.notes(slot.name).versions if v.digest == pinned), None)
-        found = self._copy_of(slot, kept) if kept is not None else None
-        if found is None:
-            text = f"{slot.name}: the version {pinned[:12]} that was rolled back to is no longer kept"
-            LOG.error("hotplug.pin_lost", extra={"plugin": slot.name, "text": text})
-            slot.pin = None
-        return found
-
-    def _last_good(self, slot: Slot, outcome: Outcome) -> Outcome:
-        """Serve the last good version from before a restart where the one on disk is broken and nothing serves."""
-        assert outcome.error is not None, "only a refusal needs a way out"
-        broken = self._slot_of(outcome.error.plugin)
-        kept = self._recorder.last_good(broken.name)
-        refused = broken.refusal.digest if broken.refusal else ""
-        if broken.name in self.registry.serving or kept is None or kept.digest == refused:
-            return outcome
-        snapshot = self._copy_of(broken, kept)
-        if snapshot is None:
-            return outcome
-        before = self.registry.serving
-        again = self._replace(broken, Build(self._parts, {broken.name: snapshot}, before=before, from_disk=False))
-        return replace(outcome, serving=again.serving) if broken is slot else self._reload(slot, force=True)
-
-    def _copy_of(self, slot: Slot, kept: Kept) -> Snapshot | None:
-        try:
-            return self._recorder.read(slot.name, kept)
-        except PluginFault as fault:
-            LOG.error("hotplug.kept_version_damaged", extra={"plugin": slot.name, "text": str(fault)})
-            return None
-
-    # -- what a failure leaves behind -----------------------------------------------------------
-
-    def _refused(self, slot: Slot, fault: Fault, build: Build | None) -> Outcome:
-        """Remember the bad version, say so, and let the old one serve on."""
-        asked = slot
-        if build is not None:
-            if build.can_do_without(fault):
-                build.left_out = frozenset({fault.plugin})
-                slot = self._slot_of(fault.plugin)
-            for name, found in build.refused_by(fault):
-                own = self._slot_of(name)
-                serving = self.registry.serving.get(name)
-                if serving is None or serving.digest != found.digest:
-                    on_disk = own.pin.disk if found.home is not None and own.pin is not None else found.digest
-                    through = fault.plugin != name and not build.affects(fault.plugin)
-                    own.refusal = refuse(fault, on_disk, found.look, own.refusal, through_dependency=through)
-        serving = self.registry.serving.get(slot.name)
-        text = fault.render(_headline(fault, slot, serving))
-        LOG.error("hotplug.kept", extra={"plugin": slot.name, "slug": fault.slug, "text": text})
-        number = serving.number if serving else None
-        if number is not None:
-            self.events.post(Event("kept", slot.name, number, message=str(fault), error=fault))
-        self.events.post(Event("error", slot.name, number, message=text, error=fault))
-        return self._kept(asked, _reason(asked, fault), error=fault)
-
-    def tell(self, slot: Slot, fault: Fault) -> None:
-        """Say something about a plugin as an error event, outside of any reload."""
-        serving = self.registry.serving.get(slot.name)
-        text = fault.render(f"{slot.name}: something is wrong.")
-        LOG.error("hotplug.error", extra={"plugin": slot.name, "slug": fault.slug, "text": text})
-        number = serving.number if serving is not None else None
-        self.events.post(Event("error", slot.name, number, message=text, error=fault))
-        self.events.deliver()
-
-    def _kept(self, slot: Slot, reason: str, message: str = "", error: Fault | None = None) -> Outcome:
-        serving = self.registry.serving.get(slot.name)
-        if message:
-            LOG.warning("hotplug.kept", extra={"plugin": slot.name, "reason": reason, "text": message})
-        return KeptCurrent(name=slot.name, serving=serving.number if serving else None, reason=reason, error=error)
+    def load_from_disk(self, slot: Slot) -> Outcome:
+        """Load what lies on disk, whether or not it changed."""
+        return self._reload(slot, force=True)
 
     def _disabled(self, slot: Slot, name: str, build: Build) -> Outcome:
         """Take a plugin down whose manifest says so, and with it everything that depends on it."""
@@ -472,101 +347,4 @@ class HotLoader:
         self._thread.stop()
         self._retirement.join(self.settings.retire_timeout)
 
-    # -- handover: stop-first -------------------------------------------------------------------
-
-    def _stop(self, slot: Slot, stopping: list[Generation], build: Build) -> None:
-        """Let new calls wait and running ones end, save states, then take the old generations down.
-
-        Raises PluginFault when calls don't end in time, or a state can't be saved.
-        """
-        names = [generation.name for generation in stopping]
-        limits = [g.manifest.retire_timeout for g in stopping]
-        timeout = min(self.settings.retire_timeout if limit is None else limit for limit in limits)
-        if set(names) & set(calling()):  # the call that asks is itself in flight: waiting for it would never end
-            raise PluginFault(_in_flight(slot.found, "a call of the plugin asked for this reload itself"))
-        if not self.leases.gate(names, timeout):
-            raise PluginFault(_in_flight(slot.found, f"running calls did not end within {timeout:g} s"))
-        try:
-            build.save_states(stopping)
-            for generation in reversed(stopping):
-                self._retirement.take_down(generation)
-        except BaseException:
-            self.leases.open(names)
-            raise
-
-    def _start_again(self, stopping: list[Generation], build: Build) -> None:
-        """Open the gate; when the new version failed, the old bytes are loaded again first."""
-        try:
-            failed = [g for g in stopping if self.registry.serving.get(g.name) is g]
-            if failed:
-                self._run(
-                    Build(self._parts, {g.name: g.snapshot for g in failed}, states=build.states, from_disk=False)
-                )
-        except (PluginFault, TimeoutError, transaction.GuardTimeout) as error:
-            LOG.critical("hotplug.restart_failed", extra={"plugins": [g.name for g in stopping], "text": str(error)})
-            self._withdraw(*(g.name for g in stopping))
-        finally:
-            self.leases.open([generation.name for generation in stopping])
-
     # -- the view of other plugins that a generation's code has ---------------------------------
-
-    def namespace_of(self, module: str, asking: Namespace) -> Namespace | None:
-        """Return the namespace of another plugin's module as `asking` is bound to it; binds at first use."""
-        name = self.registry.plugin_of(module) or self._new_plugin_of(module, asking)
-        if name is None or name == asking.plugin:
-            return None
-        bound = asking.bound.get(name)
-        return (bound if bound is not None else self._bind(asking, name)).namespace
-
-    def _new_plugin_of(self, module: str, asking: Namespace) -> str | None:
-        """Look on disk for a plugin that came after the last look, when a name beside `asking` is imported."""
-        prefix = asking.public.rpartition(".")[0]
-        owner = self._owner()
-        if not prefix or owner is None or not module.startswith(prefix + ".") or module in sys.modules:
-            return None
-        owner.discover()
-        return self.registry.plugin_of(module)
-
-    def _bind(self, asking: Namespace, name: str) -> Generation:
-        load = asking.transaction
-        build = load.work if load is not None and load.is_open and isinstance(load.work, Build) else None
-        generation = build.ensure(name) if build is not None else self._serving_or_loaded(name)
-        with self.registry.lock:
-            if name not in asking.bound:
-                asking.bound[name] = generation
-                self.leases.bind(generation)
-                self.registry.rebound()
-            bound: Generation = asking.bound[name]
-        return bound
-
-    def _serving_or_loaded(self, name: str) -> Generation:
-        serving = self.registry.serving.get(name)
-        if serving is not None:
-            return serving
-        outcome = self.reload(name)
-        serving = self.registry.serving.get(name)
-        if serving is None:
-            why = outcome.error or outcome.reason
-            raise ImportError(f"plugin {name!r} could not be loaded: {why}", name=name)
-        return serving
-
-
-def _reason(slot: Slot, fault: Fault) -> str:
-    """Return why a plugin's current version is kept, in a word or two."""
-    if fault.slug == "calls-in-flight":
-        return "calls in flight"
-    return "refused" if fault.plugin == slot.name else f"{fault.plugin} was refused"
-
-
-def _headline(fault: Fault, slot: Slot, serving: Generation | None) -> str:
-    subject = slot.name if fault.plugin == slot.name else f"{slot.name} (through {fault.plugin})"
-    number = slot.number + 1
-    if serving is None:
-        return f"{subject}: generation {number} could not be loaded, and nothing serves."
-    return f"{subject}: generation {number} could not be loaded, generation {serving.number} keeps serving."
-
-
-def _in_flight(found: Found, why: str) -> Fault:
-    message = f"handover is stop-first, and {why}"
-    remedy = "It is tried again once they end; raise retire_timeout if they need longer."
-    return Fault(found.name, "calls-in-flight", message, found.path, remedy=remedy, own_bytes=False)

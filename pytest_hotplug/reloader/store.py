@@ -136,12 +136,12 @@ class DiskStore:
         return _decoded(self._of(plugin) / "notes.json", Notes) or Notes()
 
     def forget_pin(self, plugin: str) -> None:
-        with self._writing() as may:
+        with self.writing() as may:
             if may:
                 self._write_notes(plugin, msgspec.structs.replace(self.notes(plugin), pin=None))
 
     def set_paused(self, plugin: str, reason: str | None) -> None:
-        with self._writing() as may:
+        with self.writing() as may:
             if may:
                 self._write_notes(plugin, msgspec.structs.replace(self.notes(plugin), paused=reason))
 
@@ -151,14 +151,14 @@ class DiskStore:
         return said is None or said.enabled
 
     def set_enabled(self, enabled: bool) -> None:
-        with self._writing() as may:
+        with self.writing() as may:
             if may:
                 _replace(self._root / "state.json", msgspec.json.encode(_State(enabled)))
 
     # -- versions -------------------------------------------------------------------------------
 
     def serves(self, plugin: str, snapshot: Snapshot, version: str, pin: Pin | None) -> None:
-        with self._writing() as may:
+        with self.writing() as may:
             if may:
                 notes = self.notes(plugin)
                 if snapshot.home is None:
@@ -217,7 +217,7 @@ class DiskStore:
     # -- history --------------------------------------------------------------------------------
 
     def record(self, plugin: str, record: Record) -> None:
-        with self._writing() as may:
+        with self.writing() as may:
             if not may:
                 return
             path = self._of(plugin) / "history.jsonl"
@@ -261,7 +261,7 @@ class DiskStore:
         _replace(path, msgspec.json.encode(notes))
 
     @contextmanager
-    def _writing(self) -> Iterator[bool]:
+    def writing(self) -> Iterator[bool]:
         """Hold the store for one change; yields False when this one only looks."""
         if not self._writes:
             yield False

@@ -1,0 +1,116 @@
+"""Versions from before: roll back to a kept one, end that, and fall back on the last good one after a restart.
+
+Decides which bytes a build gets; building is for `reload`, keeping copies for `recording`.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Protocol
+
+from pytest_hotplug.reloader.build import Parts
+from pytest_hotplug.reloader.errors import PluginFault
+from pytest_hotplug.reloader.fingerprint import Snapshot
+from pytest_hotplug.reloader.kept import Kept, Pin
+from pytest_hotplug.reloader.outcomes import Outcome, Unchanged
+from pytest_hotplug.reloader.recording import Recorder
+from pytest_hotplug.reloader.registry import Slot
+from pytest_hotplug.reloader.telling import Telling
+
+__all__ = ["KeptCopies", "Rollback"]
+
+LOG = logging.getLogger("hotplug")
+
+
+class KeptCopies:
+    """The copies of good versions, as snapshots that can be loaded."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def pinned(self, slot: Slot) -> Snapshot | None:
+        """Return the version that a rollback before the last restart pinned, None (and say so) when it is lost."""
+        assert slot.pin is not None, "only a pinned plugin has a pinned copy"
+        pinned = slot.pin.digest
+        kept = next((v for v in self._recorder.notes(slot.name).versions if v.digest == pinned), None)
+        found = self.of(slot, kept) if kept is not None else None
+        if found is None:
+            text = f"{slot.name}: the version {pinned[:12]} that was rolled back to is no longer kept"
+            LOG.error("hotplug.pin_lost", extra={"plugin": slot.name, "text": text})
+            slot.pin = None
+        return found
+
+    def of(self, slot: Slot, kept: Kept) -> Snapshot | None:
+        """Return a kept version, None (and say so) when its copy is damaged."""
+        try:
+            return self._recorder.read(slot.name, kept)
+        except PluginFault as fault:
+            LOG.error("hotplug.kept_version_damaged", extra={"plugin": slot.name, "text": str(fault)})
+            return None
+
+
+class Loads(Protocol):
+    """What a rollback asks of the reload that it is part of; the plugin's turn is taken."""
+
+    def load_kept(self, slot: Slot, snapshot: Snapshot, pins: dict[str, Pin]) -> Outcome:
+        """Let a kept version serve, with what depends on the plugin; `pins` make it stay."""
+        ...
+
+    def load_from_disk(self, slot: Slot) -> Outcome:
+        """Load what lies on disk, whether or not it changed."""
+        ...
+
+
+class Rollback:
+    """Goes back to kept versions, for one manager."""
+
+    def __init__(self, parts: Parts, recorder: Recorder, copies: KeptCopies, telling: Telling, loads: Loads) -> None:
+        self._parts = parts
+        self._recorder = recorder
+        self._copies = copies
+        self._telling = telling
+        self._loads = loads
+
+    def roll_back(self, slot: Slot, to: str | None) -> Outcome:
+        """Serve a kept version, by its digest or the newest older one."""
+        notes = self._recorder.notes(slot.name)
+        serving = self._parts.registry.serving.get(slot.name)
+        kept = notes.before(serving.digest if serving else None) if to is None else notes.find(to)
+        if kept is None:
+            return self._telling.kept(slot, "nothing-kept", f"{slot.name}: no older version is kept")
+        if serving is not None and serving.digest == kept.digest:
+            return Unchanged(name=slot.name, serving=serving.number, reason="serves-already")
+        seen = self._parts.checker.look_again(slot)
+        if seen is not None and seen.digest == kept.digest:
+            return self._from_disk_again(slot)  # it lies there: nothing to pin
+        try:
+            snapshot = self._recorder.read(slot.name, kept)
+        except PluginFault as fault:
+            return self._telling.refused(slot, fault.fault)
+        pins = {slot.name: Pin(kept.digest, seen.digest if seen is not None else "")}
+        return self._loads.load_kept(slot, snapshot, pins)
+
+    def end(self, slot: Slot) -> Outcome:
+        """Serve again what lies on disk."""
+        return self._telling.nothing_new(slot) if slot.pin is None else self._from_disk_again(slot)
+
+    def _from_disk_again(self, slot: Slot) -> Outcome:
+        slot.pin = None
+        outcome = self._loads.load_from_disk(slot)
+        self._recorder.forget_pin(slot)
+        return outcome
+
+    def last_good(self, slot: Slot, outcome: Outcome) -> Outcome:
+        """Serve the last good version from before a restart where the one on disk is broken and nothing serves."""
+        assert outcome.error is not None, "only a refusal needs a way out"
+        broken = self._parts.slot_of(outcome.error.plugin)
+        kept = self._recorder.last_good(broken.name)
+        refused = broken.refusal.digest if broken.refusal else ""
+        if broken.name in self._parts.registry.serving or kept is None or kept.digest == refused:
+            return outcome
+        snapshot = self._copies.of(broken, kept)
+        if snapshot is None:
+            return outcome
+        again = self._loads.load_kept(broken, snapshot, {})
+        return replace(outcome, serving=again.serving) if broken is slot else self._loads.load_from_disk(slot)
