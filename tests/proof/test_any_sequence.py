@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from pytest_hotplug import KeptCurrent, PluginLoadError, PluginManager, Reloaded
+from tests.proof.machines import run_machine
+from tests.reloader.workshop import Workshop
 
 GOOD = "from . import helper\nN = {n}\ndef run():\n    return N, helper.N\n"
 KINDS_OF_BROKEN = {
@@ -35,7 +36,8 @@ class Life(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.root = Path(tempfile.mkdtemp(prefix="life-"))
+        self.shop = Workshop(Path(tempfile.mkdtemp(prefix="life-")))
+        self.subject = self.shop.plugins / "subject"
         self.number = 0
         self.saved: list[
             tuple[str, str | None, Any]
@@ -48,29 +50,21 @@ class Life(RuleBasedStateMachine):
         self.main = ""
         self.helper: str | None = None  # None: there is no such file
         self.disk: Any = None
-        (self.root / "plugins" / "subject").mkdir(parents=True)
         self._put_good()
         self.manager = self._manager()
         self._settle()
 
     def _manager(self) -> PluginManager:
-        return PluginManager(plugin_dirs=[self.root / "plugins"], state_dir=self.root / "state", debounce=0)
+        return self.shop.manager(state_dir=self.shop.root / "state")
 
     # -- the disk -------------------------------------------------------------------------------
-
-    def _write(self, name: str, text: str) -> None:
-        path = self.root / "plugins" / "subject" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{name}.new")
-        beside.write_text(text)
-        os.replace(beside, path)
 
     def _put(self, main: str, helper: str | None, answer: Any) -> None:
         """Bring a version to disk; `answer` is what it returns, None for a broken one."""
         self.main, self.helper, self.disk = main, helper, answer
         if helper is not None:
-            self._write("helper.py", helper)
-        self._write("main.py", main)
+            self.shop.write("subject", "helper.py", helper)
+        self.shop.write("subject", "main.py", main)
 
     def _put_good(self) -> None:
         self.number += 1
@@ -117,27 +111,25 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def touch(self) -> None:
-        (self.root / "plugins" / "subject" / "main.py").touch()
+        (self.subject / "main.py").touch()
 
     @precondition(lambda self: self.helper is not None)
     @rule()
     def rename_the_helper_and_back(self) -> None:
-        subject = self.root / "plugins" / "subject"
-        os.rename(subject / "helper.py", subject / "other.py")
-        os.rename(subject / "other.py", subject / "helper.py")
+        os.rename(self.subject / "helper.py", self.subject / "other.py")
+        os.rename(self.subject / "other.py", self.subject / "helper.py")
 
     @precondition(lambda self: self.helper is not None)
     @rule()
     def delete_the_helper(self) -> None:
-        (self.root / "plugins" / "subject" / "helper.py").unlink()
+        (self.subject / "helper.py").unlink()
         self.helper = self.disk = None  # every version but a broken one imports it
 
     @rule()
     def swap_the_directory(self) -> None:
-        subject = self.root / "plugins" / "subject"
-        shutil.copytree(subject, self.root / "copy")
-        shutil.rmtree(subject)
-        os.rename(self.root / "copy", subject)
+        shutil.copytree(self.subject, self.shop.root / "copy")
+        shutil.rmtree(self.subject)
+        os.rename(self.shop.root / "copy", self.subject)
 
     @rule()
     def disable(self) -> None:
@@ -224,20 +216,11 @@ class Life(RuleBasedStateMachine):
             assert answer == self.serving
 
     def teardown(self) -> None:
-        self.manager.close()
-        shutil.rmtree(self.root)
+        self.shop.close()
+        shutil.rmtree(self.shop.root)
 
 
 @pytest.mark.timeout(3600)
 def test_what_serves_is_what_must_serve_after_any_sequence(soak: float) -> None:
     """F01-F10 D03-D06 D09 N14 R4-R12 R32: any sequence of edits, breaks, restores, rollbacks and restarts."""
-    run_state_machine_as_test(
-        Life,
-        settings=settings(
-            max_examples=int(25 * soak),
-            stateful_step_count=25,
-            deadline=None,
-            derandomize=soak == 1,  # the ordinary run is repeatable, longer ones look further
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run_machine(Life, soak)
