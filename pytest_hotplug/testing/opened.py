@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-__all__ = ["OpenedFiles"]
+__all__ = ["OpenedFiles", "is_first_party"]
 
 _WRITES = os.O_WRONLY | os.O_TRUNC | os.O_EXCL  # none of them reads what was there before
 _LISTING = ("os.listdir", "os.scandir")
@@ -36,6 +36,11 @@ _FOREIGN = _foreign()
 _lock = threading.Lock()  # guards _installed and the exchange of _recording
 _installed = False
 _recording: tuple[OpenedFiles, ...] = ()
+
+
+def is_first_party(real_path: str) -> bool:
+    """Tell whether a file is neither Python's own nor an installed package's."""
+    return not real_path.startswith(_FOREIGN)
 
 
 class OpenedFiles:

@@ -4,13 +4,16 @@ Most are functions that pytest looks up each time it wants to turn a path into a
 `--pyargs` name into a path; each is wrapped while a configuration lives and put back afterwards.
 One is only asked: where pytest would look for its configuration. A name that is gone, or takes other
 arguments, costs one line in the header of the run (the last one nothing): pytest then does that part
-in its plain way. Tried with every pytest from 8.4 on.
+in its plain way. The last three belong to a process that was forked after it has collected: without
+those names its summary counts the time since then, and each run makes a basetemp of its own. Tried
+with every pytest from 8.4 on.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +23,15 @@ from typing import Any
 
 import pytest
 
-__all__ = ["Wrapped", "find_configuration", "wrap_import_path", "wrap_search_pypath"]
+__all__ = [
+    "Wrapped",
+    "find_configuration",
+    "make_basetemp",
+    "renew_terminal",
+    "use_basetemp",
+    "wrap_import_path",
+    "wrap_search_pypath",
+]
 
 ImportFile = Callable[[Path, Callable[[], ModuleType]], ModuleType]  # (path, pytest's way) -> its module
 FindName = Callable[[str], "Path | None"]  # a --pyargs name -> its file or directory, None: pytest's way
@@ -78,6 +89,41 @@ def find_configuration(config: pytest.Config, paths: Sequence[str]) -> tuple[Pat
     except (ImportError, AttributeError, TypeError):
         return None
     return found[0], found[1]
+
+
+def renew_terminal(config: pytest.Config, tests: int) -> None:
+    """Let the terminal reporter know the terminal of now, these many tests, and a session that just began."""
+    reporter: Any = config.pluginmanager.getplugin("terminalreporter")
+    if reporter is None:
+        return
+    reporter.stats.clear()
+    if hasattr(reporter, "_numcollected"):
+        reporter._numcollected = tests
+    if hasattr(reporter, "_session_start"):
+        reporter._session_start = type(reporter._session_start)()
+    try:
+        from _pytest.config import create_terminal_writer
+
+        config.get_terminal_writer().hasmarkup = create_terminal_writer(config, sys.stdout).hasmarkup
+    except ImportError:
+        return  # no colours, then
+
+
+def make_basetemp(config: pytest.Config) -> Path | None:
+    """Make the directory that temporary ones of tests lie in; None where each run must do it."""
+    factory: Any = getattr(config, "_tmp_path_factory", None)
+    if getattr(factory, "_given_basetemp", True) is not None or not hasattr(factory, "_basetemp"):
+        return None  # one that was named is emptied by each run
+    made: Path = factory.getbasetemp()
+    return made
+
+
+def use_basetemp(config: pytest.Config, directory: Path) -> None:
+    """Let temporary directories of tests lie here; what its maker has to clean up is left to its maker."""
+    factory: Any = config._tmp_path_factory  # type: ignore[attr-defined]
+    factory._basetemp = directory
+    if hasattr(factory, "_exit_stack"):
+        factory._exit_stack.pop_all()
 
 
 def _wrap(

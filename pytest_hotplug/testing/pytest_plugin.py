@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_hotplug.testing.stash import CHOSEN_BY_WATCHER, SESSION
+from pytest_hotplug.testing.stash import CHOSEN_BY_WATCHER, SESSION, ZYGOTE, ZYGOTE_WORK
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,16 +109,23 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
         from pytest_hotplug.testing.session import start_session
 
         early_config.stash[SESSION] = start_session(early_config)
+    if ZYGOTE in os.environ:
+        from pytest_hotplug.testing.watch.zygote import park_configured
+
+        park_configured(early_config)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """Take over the run in watch mode, or run what a watcher chose."""
     if CHOSEN_BY_WATCHER in os.environ:
-        from pytest_hotplug.testing.watch.child import Child
+        from pytest_hotplug.testing.watch.child import run_what_was_chosen
 
-        session = config.stash.get(SESSION, None)
-        config.pluginmanager.register(Child(config, session.project if session else None), "hotplug-child")
+        run_what_was_chosen(config)
+        return None
+    work = config.stash.get(ZYGOTE_WORK, None)
+    if work is not None:
+        work(config)
         return None
     wanted = config.getoption("hotplug_watch")
     if not (config.getini("hotplug_watch") if wanted is None else wanted):

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from pytest_hotplug.reloader.names import is_test
 
-__all__ = ["Map", "Selected", "Uses"]
+__all__ = ["CONFIGURES", "Map", "Selected", "Uses"]
 
-_FOR_ALL = {
+CONFIGURES = {
     "pytest.ini",
     ".pytest.ini",
     "pytest.toml",
@@ -101,7 +101,7 @@ class Map:
 
     def _affected_by(self, path: Path) -> list[Selected]:
         shown = self._shown(path)
-        if path.parent == self.root and path.name in _FOR_ALL:
+        if path.parent == self.root and path.name in CONFIGURES:
             return self._all(f"{shown} configures every test")
         if path.name == "conftest.py":
             return self._below(path.parent, f"{shown} is their conftest")

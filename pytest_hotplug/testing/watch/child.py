@@ -1,7 +1,7 @@
-"""Inside the fresh process that runs tests: choose, record, report.
+"""Inside a process that runs tests: choose, record, report.
 
-A pytest plugin, registered when the environment names a watch run. Sends JSON lines through a pipe
-to the watcher: what each test used and what became of it.
+A pytest plugin, registered in the runs of a watch. Tells the watcher what each test used and what
+became of it (see `messages`).
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ import json
 import os
 import pdb
 import re
-import signal
 import sys
-import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,65 +19,102 @@ from typing import Any
 import pytest
 
 from pytest_hotplug.testing.opened import OpenedFiles
-from pytest_hotplug.testing.project import TestProject
-from pytest_hotplug.testing.stash import CHOSEN_BY_WATCHER
+from pytest_hotplug.testing.stash import CHOSEN_BY_WATCHER, SESSION
+from pytest_hotplug.testing.watch.lifeline import Lifeline
 from pytest_hotplug.testing.watch.mentions import mentioned_plugins
+from pytest_hotplug.testing.watch.messages import Messages, Order, Tells, file_of
 
-__all__ = ["Child"]
+__all__ = ["Child", "register_child", "run_what_was_chosen"]
+
+
+def run_what_was_chosen(config: pytest.Config) -> None:
+    """Make this process, started by a watcher for one run, run what the watcher chose."""
+    told = json.loads(os.environ.pop(CHOSEN_BY_WATCHER))
+    os.set_inheritable(told["pipe"], False)
+    Lifeline(told["lifeline"]).guard()
+    child = register_child(config, Messages(told["pipe"]))
+    child.narrow(Order(**told["order"]))
+
+
+def register_child(config: pytest.Config, tells: Tells) -> Child:
+    """Let pytest's hooks tell the watcher."""
+    child = Child(config, tells)
+    config.pluginmanager.register(child, "hotplug-child")
+    return child
 
 
 class Child:
-    """Runs the chosen tests and tells the watcher."""
+    """Runs the chosen tests and tells the watcher; without an order it only collects, everything."""
 
-    def __init__(self, config: pytest.Config, project: TestProject | None) -> None:
-        order = json.loads(os.environ.pop(CHOSEN_BY_WATCHER))
-        os.set_inheritable(order["fd"], False)
-        os.set_inheritable(order["lifeline"], False)
-        threading.Thread(
-            target=_end_with_watcher, args=(order["lifeline"],), name="hotplug-lifeline", daemon=True
-        ).start()
-        self._pipe = os.fdopen(order["fd"], "w", buffering=1, encoding="utf-8")
-        self._process = os.getpid()
+    def __init__(self, config: pytest.Config, tells: Tells) -> None:
+        session = config.stash.get(SESSION, None)
+        self._config = config
+        self._tells = tells
+        self._order = Order(None)
         self._stopped = ""  # what interrupted the run
-        self._finished = False
-        self._chosen: list[str] | None = order["chosen"]
-        self._ahead = frozenset(order["ahead"])
+        self.code: int | None = None  # the session's exit status, once it is over
         self._root = config.rootpath
-        self._plugins = project.plugins() if project else {}
+        self._plugins = session.project.plugins() if session else {}
         self._places = {name: Path(os.path.realpath(found.path)) for name, found in self._plugins.items()}
         self._fixtures: dict[int, frozenset[Path]] = {}
         self._opened = OpenedFiles()
         self._running: list[set[Path]] = []
-        if self._chosen is not None:
-            files = dict.fromkeys(nodeid.split("::")[0] for nodeid in self._chosen)
-            config.args = [str(self._root / file) for file in files if (self._root / file).exists()]
-        if not order["first"]:
-            config.option.no_header = True
         config.option.usepdb = config.option.trace = False  # the watcher has said that there is no debugger
 
-    def send(self, kind: str, **facts: Any) -> None:
-        if os.getpid() != self._process:
-            return  # a test has forked, and its child came back into pytest
-        self._pipe.write(json.dumps({"kind": kind, **facts}) + "\n")
+    def narrow(self, order: Order) -> None:
+        """Collect and run only what was chosen."""
+        self._order = order
+        if order.chosen is not None:
+            files = dict.fromkeys(map(file_of, order.chosen))
+            self._config.args = [str(self._root / file) for file in files if (self._root / file).exists()]
+        if not order.first:
+            self._config.option.no_header = True
+
+    def take_over(self, order: Order, tells: Tells, items: list[pytest.Item], told: list[dict[str, Any]]) -> None:
+        """Go on where another process has collected `items` and kept, as `told`, what their files used."""
+        self._order, self._tells = order, tells
+        files = None if order.chosen is None else {file_of(nodeid) for nodeid in order.chosen}
+        if order.leads:
+            known = [item.nodeid for item in items]
+            self._tells.send("collected", tests=[n for n in known if files is None or file_of(n) in files])
+            for facts in told:
+                if files is None or self._shown(facts["path"]) in files:
+                    self._tells.send("file", **facts)
+        self._keep_chosen(items)
+        if order.leads:
+            self._tells.send("planned", tests=[item.nodeid for item in items])
+        if order.part is not None:
+            part = set(order.part)
+            items[:] = [item for item in items if item.nodeid in part]
+
+    def _shown(self, path: str) -> str:
+        return Path(os.path.relpath(path, self._root)).as_posix()
 
     # -- choosing -------------------------------------------------------------------------------
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        self.send("collected", tests=[item.nodeid for item in items])
-        items.sort(key=lambda item: item.nodeid not in self._ahead)
-        if self._chosen is None:
-            return
-        files = {chosen for chosen in self._chosen if "::" not in chosen}
-        tests = set(self._chosen)
-        kept = [item for item in items if item.nodeid in tests or item.nodeid.split("::")[0] in files]
-        dropped = [item for item in items if item not in kept]
+        self._tells.send("collected", tests=[item.nodeid for item in items])
+        dropped = self._keep_chosen(items)
         if dropped:
-            items[:] = kept
             config.hook.pytest_deselected(items=dropped)
 
+    def _keep_chosen(self, items: list[pytest.Item]) -> list[pytest.Item]:
+        """Drop what was not chosen, and return it; what the order wants ahead comes first."""
+        if ahead := frozenset(self._order.ahead):
+            items.sort(key=lambda item: item.nodeid not in ahead)
+        if self._order.chosen is None:
+            return []
+        chosen = set(self._order.chosen)
+        kept: list[pytest.Item] = []
+        dropped: list[pytest.Item] = []
+        for item in items:
+            (kept if item.nodeid in chosen or file_of(item.nodeid) in chosen else dropped).append(item)
+        items[:] = kept
+        return dropped
+
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        self.send("planned", tests=[item.nodeid for item in session.items])
+        self._tells.send("planned", tests=[item.nodeid for item in session.items])
 
     # -- recording ------------------------------------------------------------------------------
 
@@ -93,19 +129,20 @@ class Child:
             files = self._stop()
             facts = self._uses(files)
             facts["plugins"] = sorted({*facts["plugins"], *mentioned_plugins(collector.path, self._plugins)})
-            self.send("file", path=str(collector.path), **facts)
+            self._tells.send("file", path=str(collector.path), **facts)
         return report
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        ended = False
+        ended, began = False, time.perf_counter()
         self._start()
         try:
             result = yield
             ended = True
         finally:
             files = self._stop() | self._of_fixtures(item)
-            self.send("test", nodeid=item.nodeid, ended=ended, **self._uses(files))
+            seconds = round(time.perf_counter() - began, 6)
+            self._tells.send("test", nodeid=item.nodeid, ended=ended, seconds=seconds, **self._uses(files))
         return result
 
     @pytest.hookimpl(wrapper=True)
@@ -167,7 +204,7 @@ class Child:
         facts["duration"] = round(getattr(report, "duration", 0.0), 6)
         if outcome in ("failed", "error"):
             facts["failure"] = {"nodeid": report.nodeid, **_crash(report)}
-        self.send("report", **facts)
+        self._tells.send("report", **facts)
 
     # -- the end --------------------------------------------------------------------------------
 
@@ -182,27 +219,21 @@ class Child:
         self._stopped = str(excinfo.value) or excinfo.typename
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_sessionfinish(self) -> Iterator[None]:
+    def pytest_sessionfinish(self, exitstatus: int) -> Iterator[None]:
         yield
-        self._finished = True
+        self.code = int(exitstatus)
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
         """Say that the run came to its end; the exit code alone could be anybody's who left the process."""
-        if self._finished:
-            self.send("finished", stopped=self._stopped)
-        self._pipe.close()
+        if self.code is not None:
+            self._tells.send("finished", stopped=self._stopped)
+        self._tells.close()
 
 
 def _no_debugger(*_: Any, **__: Any) -> None:
     __tracebackhide__ = True
     pytest.fail("a breakpoint, but watch mode has no debugger yet: run this test with plain pytest [no-debugger]")
-
-
-def _end_with_watcher(lifeline: int) -> None:
-    """End this process and those that tests started once the watcher is gone: nobody wants the verdict."""
-    os.read(lifeline, 1)
-    os.killpg(0, signal.SIGKILL)
 
 
 def _crash(report: Any) -> dict[str, Any]:

@@ -46,14 +46,23 @@ class Contents:
             del self._known[path]
         return frozenset(changed | gone)
 
+    def existing(self) -> frozenset[Path]:
+        """Return the files that there were."""
+        return frozenset(self._known)
+
     def look_below(self, paths: Iterable[Path]) -> frozenset[Path]:
         """Look again at these files and at everything below these directories."""
         changed: set[Path] = set()
         for path in paths:
-            inside = set(_walk(path)) if path.is_dir() else {path} if path.is_file() else set()
+            if path.is_file():
+                changed |= {path} if not _is_skipped(path) and self._look_at(path) else set()
+                continue
+            inside = set(_walk(path)) if path.is_dir() else set()
             changed |= {file for file in inside if not _is_skipped(file) and self._look_at(file)}
-            below = {file for file in self._known if file == path or path in file.parents}
-            for file in below - inside:
+            below = f"{path}{os.sep}"
+            for file in [file for file in self._known if file == path or str(file).startswith(below)]:
+                if file in inside:
+                    continue
                 if not file.is_file():
                     del self._known[file]
                     changed.add(file)

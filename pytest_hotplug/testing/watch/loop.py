@@ -1,8 +1,9 @@
 """The watch loop: changes, keys and results come in, runs go out.
 
-One thread decides, everything else only puts messages into its queue. A verdict stands only if
-every file has the same MD5 at the end of its run as at its start; an edit during a run ends that
-run and begins a larger one.
+One thread decides, everything else only puts messages into its queue. A run begins at the first sign
+of a save, unless what was saved is empty or can't be parsed, or is one of many: then it waits for
+quiet and looks again. A verdict stands only if every file has the same MD5 at the end of its run as
+at its start; an edit during a run ends that run and begins a larger one.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +26,30 @@ from pytest_hotplug.reloader.settings import Settings
 from pytest_hotplug.testing.project import TestProject
 from pytest_hotplug.testing.stash import SESSION
 from pytest_hotplug.testing.watch.affected import Map
+from pytest_hotplug.testing.watch.agenda import Agenda
 from pytest_hotplug.testing.watch.arguments import arguments_of_runs
+from pytest_hotplug.testing.watch.chain import Place
 from pytest_hotplug.testing.watch.commands import command_of
 from pytest_hotplug.testing.watch.contents import Contents, watch_roots
 from pytest_hotplug.testing.watch.filters import Filters
 from pytest_hotplug.testing.watch.keys import Keys
 from pytest_hotplug.testing.watch.log import EventLog
-from pytest_hotplug.testing.watch.processes import HostProcess, Message, TestRun
+from pytest_hotplug.testing.watch.messages import Order
+from pytest_hotplug.testing.watch.peer import Peer
+from pytest_hotplug.testing.watch.processes import HostProcess, Message
 from pytest_hotplug.testing.watch.prompt import Prompt
 from pytest_hotplug.testing.watch.results import Results
+from pytest_hotplug.testing.watch.runs import Run, Runs
 from pytest_hotplug.testing.watch.screen import Screen
+from pytest_hotplug.testing.watch.suspects import is_suspect
 from pytest_hotplug.watcher import Batch, Watching, watch
 
 __all__ = ["watch_tests"]
 
 LOOK_AT_TOP = 0.5  # seconds between two looks at the files directly in the project's root
 HOST_RESTARTS = 5
+QUIET = 0.05  # seconds without a change, after a burst of them or where a file looks half saved
+BURST = 20  # files that change at once: a checkout, say
 
 
 def watch_tests(config: pytest.Config, events: str | None) -> int:
@@ -78,7 +88,15 @@ class WatchLoop:
         self._host: HostProcess | None = None
         self._host_ends = 0
         self._hosted: set[str] = set()
-        self._run: TestRun | None = None
+        place = Place(
+            self._arguments, self._directory, self._root, out, self._map.is_test_file, self._contents.existing
+        )
+        self._runs = Runs(config, place, self._child_out, self._inbox, self._fallback, self._log.write)
+        self._agenda = Agenda()
+        self._to_host: set[str] = set()  # plugins to look at once their files are quiet
+        self._suspects: set[Path] = set()  # changed, and not as somebody would leave them
+        self._many = False  # files are being changed by the dozen
+        self._run: Run | None = None
         self._judged_later: set[Path] = set()  # changed during the run, of no known use to any test
         self._unaffecting: list[str] = []  # what changed since the last run and chose no test
         self._prompt: Prompt | None = None
@@ -96,6 +114,7 @@ class WatchLoop:
                 if self._watching.backend != "events":
                     self._fallback(self._watching.reason)
                 self._start_host()
+                self._runs.explain()
                 self._log.write("ready", backend=self._watching.backend)
                 self._begin_run()
                 self._serve(keys)
@@ -105,6 +124,7 @@ class WatchLoop:
             if self._watching is not None:
                 self._watching.stop()
             self._cancel_run()
+            self._runs.stop()
             if self._host is not None:
                 self._host.stop()
             self._log.close()
@@ -116,29 +136,29 @@ class WatchLoop:
         return watch(
             self._roots,
             self._on_batch,
-            debounce=0.01,
-            step=0.005,
+            debounce=0.0,
+            step=0.001,
             settle_max=self._settings.settle_max,
             poll_interval=self._settings.poll_interval,
             force_polling=self._settings.force_polling,
         )
 
     def _serve(self, keys: Keys) -> None:
-        next_look = 0.0
+        self._look_again_and_again(keys)
         while True:
-            left = next_look - time.monotonic()
-            if left <= 0:
-                if not self._log.is_wanted():
-                    return
-                keys.retake()
-                self._look_at_top()
-                next_look = time.monotonic() + LOOK_AT_TOP
-                continue
+            self._agenda.do_what_is_due()
             try:
-                kind, facts = self._inbox.get(timeout=left)
+                kind, facts = self._inbox.get(timeout=self._agenda.left())
             except queue.Empty:
                 continue
             getattr(self, f"_on_{kind.replace('-', '_')}")(facts)
+
+    def _look_again_and_again(self, keys: Keys) -> None:
+        if not self._log.is_wanted():
+            raise _Finished
+        keys.retake()
+        self._look_at_top()
+        self._agenda.put_off("look", LOOK_AT_TOP, partial(self._look_again_and_again, keys))
 
     def _look_at_top(self) -> None:
         """Find what appeared directly in the project's root, which no watch covers."""
@@ -159,7 +179,7 @@ class WatchLoop:
         raise _Finished
 
     def _on_interrupt(self, _: None) -> None:
-        if self._run is None:
+        if self._run is None and not self._agenda.strike("begin"):
             raise _Finished
         self._cancel_run()
         if self._files_moved():
@@ -256,6 +276,7 @@ class WatchLoop:
 
     def _on_hint(self, batch: Batch) -> None:
         changed = self._contents.look() if batch.overflow else self._contents.look_below(batch.paths)
+        self._runs.saved(batch.paths)
         saved = [path for path in batch.paths if path.is_file() and path != self._log.path]
         if not changed and not batch.overflow and saved:
             self._screen.say("hotplug: saved with the same content, nothing to run", "dim")
@@ -278,7 +299,22 @@ class WatchLoop:
             return
         # The files of the verdict in the making have moved: what it covers runs again, with what is new.
         # What is still pending from earlier runs comes along: nobody knows what it would use now.
-        self._restart_run("a file changed during the run")
+        self._many |= len(changed) > BURST or (self._root / ".git" / "index.lock").exists()
+        if self._many or self._suspects:
+            self._end_run("a file changed during the run")
+            self._agenda.put_off("begin", QUIET, self._begin_if_quiet)
+        else:
+            self._restart_run("a file changed during the run")
+
+    def _begin_if_quiet(self) -> None:
+        """Begin the run that has waited, unless files have moved that nobody told of."""
+        moved = self._contents.look()
+        self._many = False
+        if moved:
+            self._on_changed(moved, time.time())
+        elif not self._paused:
+            self._suspects.clear()  # so somebody means it
+            self._restart_run("")
 
     def _note_change(self, changed: Iterable[Path], saved_at: float) -> bool:
         """Tell of a change, and let the tests that it affects be pending; return whether there are any."""
@@ -288,6 +324,8 @@ class WatchLoop:
         self._screen.changed(shown)
         self._learn_plugins()
         self._tell_host(changed)
+        self._runs.changed(changed)
+        self._suspects = {path for path in self._suspects.union(changed) if is_suspect(path)}
         affected = self._map.affected(changed)
         self._results.want(affected)
         if not affected:
@@ -299,7 +337,14 @@ class WatchLoop:
             return
         touched = {name for name, place in self._map.places.items() for path in changed if path.is_relative_to(place)}
         self._hosted |= touched
-        self._host.look(sorted(touched))
+        self._to_host |= touched
+        if self._to_host:
+            self._agenda.put_off("host", self._settings.debounce, self._let_host_look)
+
+    def _let_host_look(self) -> None:
+        plugins, self._to_host = self._to_host, set()
+        if self._host is not None:
+            self._host.look(sorted(plugins))
 
     def _learn_plugins(self) -> None:
         if self._project is not None:
@@ -308,13 +353,17 @@ class WatchLoop:
     # -- runs -----------------------------------------------------------------------------------
 
     def _restart_run(self, why: str) -> None:
+        self._end_run(why)
+        self._begin_run()
+
+    def _end_run(self, why: str) -> None:
         if self._run is not None:
             if why:
                 self._screen.say(f"hotplug: {why}, it begins again", "yellow")
             self._cancel_run()
-        self._begin_run()
 
     def _begin_run(self) -> None:
+        self._agenda.strike("begin")
         self._learn_plugins()
         if not self._results.begin_run():
             if self._results.waiting:
@@ -322,22 +371,25 @@ class WatchLoop:
             return
         self._unaffecting.clear()
         self._judged_later.clear()
-        self._contents.look()
         reasons = self._results.chosen
         tests = [{"nodeid": nodeid, "because": because} for nodeid, because in (reasons or {}).items()]
         self._log.write("selected", tests=tests, left_out=self._results.left_out())
         self._started = time.monotonic()
-        first = not self._map.tests
         chosen = None if reasons is None else list(reasons)
-        ahead = self._results.ahead()
-        self._run = TestRun(self._arguments, self._directory, chosen, ahead, first, self._inbox, self._child_out)
+        order = Order(chosen, first=not self._map.tests, ahead=self._results.ahead())
+        self._run = self._runs.begin(order, self._results.seconds)
 
     def _cancel_run(self) -> None:
         run, self._run = self._run, None
         if run is not None:
             run.cancel()
 
-    def _on_run(self, message: tuple[TestRun, dict[str, Any]]) -> None:
+    def _on_peer(self, message: tuple[Peer, dict[str, Any]]) -> None:
+        self._runs.hear(*message)
+        if self._run is None:
+            self._runs.rest()
+
+    def _on_run(self, message: tuple[Run, dict[str, Any]]) -> None:
         run, facts = message
         if run is not self._run:
             return
@@ -345,9 +397,12 @@ class WatchLoop:
         if facts["kind"] == "report":
             self._log.write("report", **{name: facts[name] for name in ("nodeid", "outcome", "duration")})
 
-    def _on_run_ended(self, ended: tuple[TestRun, int]) -> None:
+    def _on_run_ended(self, ended: tuple[Run, int | None]) -> None:
         run, code = ended
         if run is not self._run:
+            return
+        if code is None:
+            self._restart_run("a warm process was lost")
             return
         trouble = self._results.why_unfinished(code)
         if self._files_moved():  # the verdict would be about old bytes
@@ -382,6 +437,7 @@ class WatchLoop:
         assert self._watching is not None, "the watch began before the first run"
         self._screen.waiting(self._watching.backend, self._results.filters)
         self._host_the_loaded()
+        self._runs.rest()
 
     # -- host -----------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
-"""The processes beside the watcher: one that runs tests, one that hosts the plugins.
+"""The processes beside the watcher: a fresh one for a run, the one that runs are forked from, the plugins' host.
 
-Their messages arrive in the watcher's queue. Starting and ending is all that happens here; both
+Their messages arrive in the watcher's queue. Starting and ending is all that happens here; they
 end with the watcher, whatever ends it.
 """
 
@@ -20,10 +20,12 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from pytest_hotplug.testing.stash import CHOSEN_BY_WATCHER
+from pytest_hotplug.testing.stash import CHOSEN_BY_WATCHER, ZYGOTE
 from pytest_hotplug.testing.watch.arguments import environment_of_runs
+from pytest_hotplug.testing.watch.channel import Channel
+from pytest_hotplug.testing.watch.messages import Order
 
-__all__ = ["HostProcess", "Message", "TestRun"]
+__all__ = ["GRACE", "HostProcess", "Message", "TestRun", "Zygote"]
 
 Message = tuple[str, Any]  # "run", "run-ended", "host", "host-ended" from here; "key", "hint" and others from elsewhere
 GRACE = 3.0  # seconds that a cancelled run gets for its fixtures' teardown
@@ -38,9 +40,7 @@ class TestRun:
         self,
         arguments: Sequence[str],
         directory: Path,
-        chosen: list[str] | None,
-        ahead: list[str],
-        first: bool,
+        order: Order,
         inbox: queue.SimpleQueue[Message],
         out: IO[Any] | None,
     ) -> None:
@@ -48,9 +48,7 @@ class TestRun:
         lifeline, self._lifeline = os.pipe()  # the run ends when our end of it closes, whatever closes it
         environment = {
             **environment_of_runs(os.environ),
-            CHOSEN_BY_WATCHER: json.dumps(
-                {"fd": write, "lifeline": lifeline, "chosen": chosen, "ahead": ahead, "first": first}
-            ),
+            CHOSEN_BY_WATCHER: json.dumps({"pipe": write, "lifeline": lifeline, "order": order.facts()}),
         }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pytest", *arguments],
@@ -112,6 +110,38 @@ class TestRun:
             os.killpg(self._process.pid, number)
         except (ProcessLookupError, PermissionError):
             return  # it is gone already
+
+
+class Zygote:
+    """The process that all warm ones are forked from, and the lifeline of them all."""
+
+    def __init__(self, arguments: Sequence[str], directory: Path, out: IO[Any]) -> None:
+        self.channel, theirs = Channel.pair()
+        lifeline, self._lifeline = os.pipe()
+        streams = [os.dup(out.fileno()), os.dup(sys.stderr.fileno())]
+        told = {"socket": theirs.fileno(), "lifeline": lifeline, "streams": streams}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pytest", *arguments],
+            cwd=directory,
+            env={**environment_of_runs(os.environ), ZYGOTE: json.dumps(told)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # what it says before a run is no part of any run
+            stderr=subprocess.DEVNULL,
+            pass_fds=(theirs.fileno(), lifeline, *streams),
+            process_group=0,
+        )
+        theirs.close()
+        for fd in (lifeline, *streams):
+            os.close(fd)
+
+    def stop(self) -> int:
+        """Let it and all that come from it end; return its exit code. One that doesn't is killed."""
+        os.close(self._lifeline)
+        try:
+            return self._process.wait(GRACE + 1)  # it waits for its children
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            return self._process.wait()
 
 
 class HostProcess:

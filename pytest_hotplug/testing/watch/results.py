@@ -36,6 +36,7 @@ class Results:
 
     def __init__(self, known: Map) -> None:
         self.trouble = ""  # why the last run did not come to its end
+        self.seconds: dict[str, float] = {}  # that tests took, set-up and teardown included
         self.chosen: dict[str, str] | None = None  # of the run at hand, with reasons; None: all tests
         self.filters = Filters()
         self.failed_first = False
@@ -126,6 +127,7 @@ class Results:
         nodeid, uses = facts["nodeid"], _uses(facts)
         known = Uses() if facts["ended"] else self._map.tests.get(nodeid, Uses())
         self._map.tests[nodeid] = known | uses
+        self.seconds[nodeid] = facts["seconds"]
         if facts["ended"] and nodeid in self._in_run:
             self._done.add(nodeid)
 

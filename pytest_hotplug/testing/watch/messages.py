@@ -1,0 +1,90 @@
+"""What a process that runs tests is told by the watcher, and what it tells: the protocol in one place.
+
+The order comes once. The messages are JSON lines in a pipe, each with a `kind`:
+
+- `collected` tests; `planned` tests: what is there, what will run;
+- `file` path, plugins, files: what the collection of a test file used;
+- `test` nodeid, ended, seconds, plugins, files: what a test used, and whether it came to its end;
+- `report` nodeid, outcome, collecting, duration, failure: what became of it;
+- `finished` stopped: the run came to its end, or why it was stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+__all__ = ["Messages", "Order", "Remembered", "Tells", "file_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to run: node ids and test files, None for all; `part` is what one of several processes does of it.
+
+    Tests that stand in `ahead` come before all others.
+    """
+
+    chosen: Sequence[str] | None
+    first: bool = False  # the first run of a watch shows pytest's header
+    part: Sequence[str] | None = None
+    leads: bool = True  # tells what is collected and planned for all parts
+    ahead: Sequence[str] = ()
+
+    def facts(self) -> dict[str, Any]:
+        """Return what `Order(**facts)` makes the same order of."""
+        return asdict(self)
+
+
+class Tells(Protocol):
+    """Takes messages."""
+
+    def send(self, kind: str, **facts: Any) -> None:
+        """Pass on one message."""
+        ...
+
+    def close(self) -> None:
+        """Say that no more will come."""
+        ...
+
+
+class Messages:
+    """Writes messages into a pipe, from the process that made it and no other."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = os.fdopen(pipe, "w", buffering=1, encoding="utf-8")
+        self._process = os.getpid()
+
+    def send(self, kind: str, **facts: Any) -> None:
+        """Write one line."""
+        if os.getpid() == self._process:  # else a test has forked, and its child came back into pytest
+            self._pipe.write(json.dumps({"kind": kind, **facts}) + "\n")
+
+    def close(self) -> None:
+        """Close the pipe."""
+        self._pipe.close()
+
+
+class Remembered:
+    """Keeps messages of a process that collects tests for others to run."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[str, dict[str, Any]]] = []
+
+    def send(self, kind: str, **facts: Any) -> None:
+        """Keep one."""
+        self.kept.append((kind, facts))
+
+    def close(self) -> None:
+        """Do nothing: there is no pipe yet."""
+
+    def of_kind(self, kind: str) -> list[dict[str, Any]]:
+        """Return the facts of all messages of one kind."""
+        return [facts for other, facts in self.kept if other == kind]
+
+
+def file_of(nodeid: str) -> str:
+    """Return the test file of a node id."""
+    return nodeid.partition("::")[0]
