@@ -14,6 +14,7 @@ import fnmatch
 import hashlib
 import os
 import stat
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -218,6 +219,7 @@ def _leads_back(path: str) -> bool:
 
 def snapshot(path: Path, *, plugin: str, ignore: Sequence[str] = (), digest: Algorithm = "md5") -> Snapshot:
     """Read every regular file of a plugin once; raises PluginFault, Unsettled when files move meanwhile."""
+    sys.audit("hotplug.plugin", str(path))  # a recording of tests wants to know who used the plugin
     others: dict[str, Signature] = {}
     look = _looked(path, plugin, ignore, others)
     if look.escapes:

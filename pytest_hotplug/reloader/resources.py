@@ -1,12 +1,14 @@
 """Sources and data of a generation, served from the bytes that it was loaded from.
 
 `inspect`, tracebacks, `pkgutil.get_data` and `importlib.resources` of old code see old bytes, of
-new code new ones. Reads nothing from disk.
+new code new ones. Reads nothing from disk; whoever records what tests read is told by an audit event.
 """
 
 from __future__ import annotations
 
 import io
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from importlib.abc import InspectLoader
 from importlib.resources.abc import Traversable, TraversableResources
@@ -48,6 +50,7 @@ class SnapshotLoader(InspectLoader):
     def get_source(self, fullname: str) -> str | None:
         from importlib.util import decode_source
 
+        sys.audit("hotplug.resource", self.path)
         return decode_source(self._namespace.files[self._file]) if self._file else None
 
     def get_code(self, fullname: str) -> CodeType | None:
@@ -55,13 +58,15 @@ class SnapshotLoader(InspectLoader):
 
     def get_data(self, path: str) -> bytes:
         """Return a file of the generation by its path on disk; raises OSError."""
+        sys.audit("hotplug.resource", path)
         try:
             return self._namespace.files[Path(path).relative_to(self._namespace.path).as_posix()]
         except (KeyError, ValueError):
             raise FileNotFoundError(path) from None
 
     def get_resource_reader(self, fullname: str) -> TraversableResources:
-        return _Resources(SnapshotPath(self._namespace.files, self._directory, Path(self.path).name))
+        files, place = self._namespace.files, str(self._namespace.path)
+        return _Resources(SnapshotPath(files, self._directory, Path(self.path).name, place))
 
 
 class _Resources(TraversableResources):
@@ -75,16 +80,22 @@ class _Resources(TraversableResources):
 class SnapshotPath(Traversable):
     """A file or directory inside a generation's snapshot."""
 
-    def __init__(self, files: Mapping[str, bytes], inside: str, name: str) -> None:
+    def __init__(self, files: Mapping[str, bytes], inside: str, name: str, place: str) -> None:
         self._files = files
         self._inside = inside
         self._name = name
+        self._place = place  # of the plugin on disk
+
+    @property
+    def _path(self) -> str:
+        return os.path.join(self._place, *self._inside.split("/"))
 
     @property
     def name(self) -> str:
         return self._name
 
     def iterdir(self) -> Iterator[SnapshotPath]:
+        sys.audit("hotplug.resources", self._path)
         prefix = f"{self._inside}/" if self._inside else ""
         for name in sorted({file[len(prefix) :].partition("/")[0] for file in self._files if file.startswith(prefix)}):
             yield self.joinpath(name)
@@ -102,11 +113,12 @@ class SnapshotPath(Traversable):
                 raise ValueError("resources of a plugin lie inside the plugin")
             if part not in ("", "."):
                 parts.append(part)
-        return SnapshotPath(self._files, "/".join(parts), parts[-1] if parts else self._name)
+        return SnapshotPath(self._files, "/".join(parts), parts[-1] if parts else self._name, self._place)
 
     __truediv__ = joinpath
 
     def read_bytes(self) -> bytes:
+        sys.audit("hotplug.resource", self._path)
         try:
             return self._files[self._inside]
         except KeyError:

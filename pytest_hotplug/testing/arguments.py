@@ -18,7 +18,14 @@ from pytest_hotplug.testing.pytest_internals import find_configuration
 
 __all__ = ["check_spelling", "join_values"]
 
-_WITH_VALUE = ("--hotplug-plugins", "--hotplug-poll", "--hotplug-debounce", "--hotplug-events")
+_WITH_VALUE = (
+    "--hotplug-plugins",
+    "--hotplug-poll",
+    "--hotplug-debounce",
+    "--hotplug-events",
+    "--hotplug-since",
+    "--hotplug-related",
+)
 
 
 def join_values(arguments: Iterable[str]) -> list[str]:

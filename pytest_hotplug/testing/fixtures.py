@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,4 +46,6 @@ def real_manager(request: pytest.FixtureRequest, host: Any, session: HotplugSess
         manager._host.set(host)
     with manager:
         manager.discover()
+        for layout in session.project.layouts:
+            sys.audit("hotplug.resources", str(layout.path))  # the manager answers for whatever lies there
         yield manager

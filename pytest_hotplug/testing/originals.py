@@ -31,6 +31,7 @@ class Originals:
     def add(self, found: Found, copy: Path) -> None:
         """Remember where the plugin that was copied to `copy` really lies."""
         self._places[found.name] = self._copies[copy] = found.path
+        sys.audit("hotplug.copy", str(found.path), str(copy))
 
     def code_path(self, plugin: str, file: str, data: bytes) -> str | None:
         """Return the original's path if its bytes are `data`, after telling coverage of it."""

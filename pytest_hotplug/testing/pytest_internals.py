@@ -2,8 +2,8 @@
 
 Most are functions that pytest looks up each time it wants to turn a path into a module, or a
 `--pyargs` name into a path; each is wrapped while a configuration lives and put back afterwards.
-One is only asked: where pytest would look for its configuration. A name that is gone, or takes other
-arguments, costs one line in the header of the run (the last one nothing): pytest then does that part
+Two are only asked: where pytest would look for its configuration, and which fixtures a test uses. A name that is gone, or takes other
+arguments, costs one line in the header of the run (these two nothing): pytest then does that part
 in its plain way. The last three belong to a process that was forked after it has collected: without
 those names its summary counts the time since then, and each run makes a basetemp of its own. Tried
 with every pytest from 8.4 on.
@@ -26,6 +26,7 @@ import pytest
 __all__ = [
     "Wrapped",
     "find_configuration",
+    "fixtures_of",
     "make_basetemp",
     "renew_terminal",
     "use_basetemp",
@@ -124,6 +125,17 @@ def use_basetemp(config: pytest.Config, directory: Path) -> None:
     factory._basetemp = directory
     if hasattr(factory, "_exit_stack"):
         factory._exit_stack.pop_all()
+
+
+def fixtures_of(item: pytest.Item) -> list[Any] | None:
+    """Return the definitions of all fixtures that a test may have used, None if pytest doesn't tell."""
+    info, request = getattr(item, "_fixtureinfo", None), getattr(item, "_request", None)
+    try:
+        found = list(info.name2fixturedefs.values()) if info else []
+        asked = getattr(request, "_arg2fixturedefs", {})  # `request.getfixturevalue` adds to it
+        return [definition for definitions in (*found, *asked.values()) for definition in definitions]
+    except (AttributeError, TypeError):
+        return None
 
 
 def _wrap(

@@ -62,6 +62,47 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         dest="hotplug_events",
         help="with --hotplug-watch: write every event as a JSON line to FILE (- is stdout)",
     )
+    group.addoption(
+        "--hotplug-affected",
+        action="store_true",
+        default=None,
+        dest="hotplug_affected",
+        help="run only tests that changes affect since each was recorded; record what tests use",
+    )
+    group.addoption(
+        "--hotplug-since",
+        default=None,
+        metavar="REV",
+        dest="hotplug_since",
+        help="run only tests affected by what differs from a git revision",
+    )
+    group.addoption(
+        "--hotplug-related",
+        action="append",
+        default=None,
+        metavar="FILE",
+        dest="hotplug_related",
+        help="run only tests that use this file; may be repeated",
+    )
+    group.addoption(
+        "--hotplug-record",
+        action="store_true",
+        default=None,
+        dest="hotplug_record",
+        help="run everything and record what each test uses",
+    )
+    group.addoption(
+        "--hotplug-why",
+        action="store_true",
+        default=None,
+        dest="hotplug_why",
+        help="tell why each test was chosen, and why a changed file chose none",
+    )
+    parser.addini("hotplug_affected", "run only affected tests", type="bool", default=False)
+    parser.addini("hotplug_since", "git revision; run only tests that differences affect", type="string", default="")
+    parser.addini("hotplug_related", "files; run only tests that use them", type="args", default=[])
+    parser.addini("hotplug_record", "record what each test uses", type="bool", default=False)
+    parser.addini("hotplug_why", "tell why tests were chosen", type="bool", default=False)
     parser.addini("hotplug_watch", "watch and rerun affected tests", type="bool", default=False)
     parser.addini("hotplug_plugins", "directories that hold plugins", type="args", default=[])
     parser.addini("hotplug_poll", "seconds between two looks; negative: wait for events", type="float", default=-1.0)
@@ -90,6 +131,19 @@ def _may_hold_plugins(config: pytest.Config) -> bool:
     return (root / "plugins").is_dir()
 
 
+def _record(config: pytest.Config) -> None:
+    """Record, and select, if an option or ini asks for it; watch mode has its own way."""
+    names = ("affected", "since", "related", "record", "why")
+    options = vars(config.known_args_namespace)  # config.option is not filled yet
+    given = {name: options.get(f"hotplug_{name}") for name in names}
+    wanted = {name: config.getini(f"hotplug_{name}") if value is None else value for name, value in given.items()}
+    if not any(wanted.values()) or CHOSEN_BY_WATCHER in os.environ or options.get("hotplug_watch"):
+        return
+    from pytest_hotplug.testing.affected.run import Wish, begin
+
+    begin(config, Wish(**{**wanted, "related": tuple(wanted["related"])}))
+
+
 def _arguments(config: pytest.Config) -> list[str]:
     return [*os.environ.get("PYTEST_ADDOPTS", "").split(), *map(str, config.invocation_params.args)]
 
@@ -113,6 +167,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
         from pytest_hotplug.testing.watch.zygote import park_configured
 
         park_configured(early_config)
+    _record(early_config)
 
 
 @pytest.hookimpl(tryfirst=True)

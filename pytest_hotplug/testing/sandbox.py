@@ -353,6 +353,7 @@ class SandboxedPlugin:
 
     def edit(self, file: str, old: str, new: str) -> None:
         """Replace every occurrence of an exact text; raises ValueError when it is empty or isn't there."""
+        sys.audit("hotplug.edit", str(self._place(file)))
         replace_text(self._place(file), old, new)
         self._sandbox._edited()
 
@@ -385,6 +386,7 @@ class SandboxedPlugin:
     def break_syntax(self, file: str = "main.py") -> None:
         """Make a file that no Python can compile."""
         path = self._place(file)
+        sys.audit("hotplug.edit", str(path))
         write_atomic(path, path.read_bytes() + b"\ndef broken(:\n")
         self._sandbox._edited()
 
@@ -415,6 +417,7 @@ class SandboxedPlugin:
         """
         if self._original is None:
             raise UsageError(f"{self.name} was made in the sandbox, it has no versions", "unknown-ref")
+        sys.audit("hotplug.history")
         for ref in refs:
             self._write_all(files_at(ref, self._original.path))
             outcome = self.reload()

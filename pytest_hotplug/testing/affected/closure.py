@@ -1,0 +1,165 @@
+"""What imports bring along: a module's body runs once per process, and whoever imports it depends on it.
+
+Import statements are read from the source and resolved to files that may be meant, more rather than
+fewer; what executed what is added by those who saw it. A file that imports by a computed name may
+import anything. Executes nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from pytest_hotplug.reloader.names import is_test
+from pytest_hotplug.testing.affected.first_party import FirstParty
+
+__all__ = ["Imports", "ImportsOf", "read_imports"]
+
+_BY_NAME = {"__import__", "import_module", "run_path", "run_module", "spec_from_file_location"}
+_DOCSTRINGS = {"__doc__", "getdoc"}
+
+
+class Imports:
+    """The import statements of one source.
+
+    `computed`: a module is named by an expression; `reads_docstrings`: what `__doc__` says matters to it.
+    """
+
+    def __init__(self, names: Sequence[tuple[str, int]], *, computed: bool, reads_docstrings: bool) -> None:
+        self.names = names
+        self.computed = computed
+        self.reads_docstrings = reads_docstrings
+
+
+def read_imports(data: bytes) -> Imports:
+    """Return (dotted name, level) of everything that a source imports or names in `import_module("...")`."""
+    try:
+        tree = ast.parse(data)
+    except (SyntaxError, ValueError, RecursionError):
+        return Imports((), computed=False, reads_docstrings=False)  # it can't be executed
+    names: list[tuple[str, int]] = []
+    computed = reads_docstrings = False
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [(alias.name, 0) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            names += [(f"{module}.{alias.name}".lstrip("."), node.level) for alias in node.names]
+            names.append((module, node.level))
+        elif isinstance(node, ast.Name | ast.Attribute) and _word(node) in _DOCSTRINGS:
+            reads_docstrings = True
+        elif isinstance(node, ast.Call) and _word(node.func) in _BY_NAME:
+            first = node.args[0] if node.args else None
+            if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                names.append((first.value.lstrip("."), 1 if first.value.startswith(".") else 0))
+            else:
+                computed = True
+    return Imports(names, computed=computed, reads_docstrings=reads_docstrings)
+
+
+def _word(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+class ImportsOf:
+    """Which first-party files a file's imports lead to, directly and through others; by names in the map."""
+
+    def __init__(self, first_party: FirstParty, roots: Iterable[str], executed: Callable[[str], Iterable[str]]) -> None:
+        self._first_party = first_party
+        self._roots = tuple(dict.fromkeys(map(os.path.realpath, roots)))
+        self._executed = executed  # what was seen to be executed by a file's import
+        self._direct: dict[str, frozenset[str]] = {}
+        self._computed: set[str] = set()
+        self._read_docstrings: set[str] = set()
+        self._exist: dict[str, bool] = {}
+
+    def closure(self, files: Iterable[str]) -> frozenset[str]:
+        """Return the files and everything that they import, transitively."""
+        found: set[str] = set()
+        waiting = list(files)
+        while waiting:
+            file = waiting.pop()
+            if file not in found:
+                found.add(file)
+                waiting += self._of(file) | set(self._executed(file))
+                if file in self._computed:
+                    waiting += self._all_imported()
+        return frozenset(found)
+
+    def docstrings_matter(self, files: Iterable[str]) -> bool:
+        """Tell whether any of these files, whose closure was asked for, reads docstrings."""
+        return not self._read_docstrings.isdisjoint(files)
+
+    def _of(self, file: str) -> frozenset[str]:
+        known = self._direct.get(file)
+        if known is None:
+            known = self._direct[file] = frozenset(self._read(file))
+        return known
+
+    def _read(self, file: str) -> Iterator[str]:
+        if not file.endswith(".py"):
+            return
+        path = self._first_party.path(file)
+        try:
+            with open(path, "rb") as source:
+                imports = read_imports(source.read())
+        except OSError:
+            return
+        for name, level in imports.names:
+            yield from self._files(name, level, path)
+        if imports.computed:
+            self._computed.add(file)
+        if imports.reads_docstrings:
+            self._read_docstrings.add(file)
+
+    def _files(self, name: str, level: int, path: str) -> Iterator[str]:
+        """Yield the files that a name may mean: each package on the way, and the module."""
+        here = os.path.dirname(path)
+        if level:
+            above = here
+            for _ in range(level - 1):
+                above = os.path.dirname(above)
+            places: tuple[str, ...] = (above,)
+        else:
+            places = (*self._roots, *self._around(here))
+            module = sys.modules.get(name)
+            file = getattr(module, "__file__", None)
+            if file:
+                yield from self._named(file)
+        for place in places:
+            yield from self._below(place, name)
+
+    def _below(self, place: str, name: str) -> Iterator[str]:
+        if self._is_file(os.path.join(place, "__init__.py")) and place not in self._roots:
+            yield from self._named(os.path.join(place, "__init__.py"))
+        for part in name.split(".") if name else ():
+            place = os.path.join(place, part)
+            for candidate in (f"{place}.py", os.path.join(place, "__init__.py")):
+                if self._is_file(candidate):
+                    yield from self._named(candidate)
+
+    def _around(self, directory: str) -> Iterator[str]:
+        """Yield the directories in which a plugin's flat names are looked for: its own, up to the root."""
+        while f"{directory}{os.sep}".startswith(f"{self._first_party.root}{os.sep}"):
+            yield directory
+            directory = os.path.dirname(directory)
+
+    def _named(self, path: str) -> Iterator[str]:
+        name = self._first_party.name(path)
+        if name:
+            yield name
+
+    def _is_file(self, path: str) -> bool:
+        known = self._exist.get(path)
+        if known is None:
+            known = self._exist[path] = os.path.isfile(path)
+        return known
+
+    def _all_imported(self) -> Iterator[str]:
+        """Yield what stands in sys.modules, tests left out: nobody computes the name of a test file."""
+        for module in list(sys.modules.values()):
+            file = getattr(module, "__file__", None)
+            if isinstance(file, str) and file.endswith(".py") and not is_test(os.path.basename(file)):
+                yield from self._named(file)

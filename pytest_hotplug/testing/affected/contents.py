@@ -1,0 +1,192 @@
+"""What lies on disk now: the fingerprint of everything that a test can depend on.
+
+One look at one moment: what was read once is not read again; make a new one for the next look. Reads
+files, changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pytest_hotplug.reloader.names import is_noise
+from pytest_hotplug.testing.affected.blocks import BODY, WHOLE, Blocks, digest_of, read_blocks
+from pytest_hotplug.testing.affected.first_party import FirstParty
+
+__all__ = ["UNKNOWN", "Contents", "Dependency", "counts_for_processes"]
+
+UNKNOWN = "?"  # nobody knows which bytes the test saw; equal to nothing
+_CLOCK_TICK = 20_000_000  # ns by which a file system's clock may lag behind
+_FOR_PROCESSES = (".py", ".json", ".toml", ".ini", ".cfg", ".yaml", ".yml")
+# About the terminal, the desktop, the shell, the login or the CI job; of no account to what tests do.
+_OF_THE_SESSION = (
+    "BASH", "COLORTERM", "COLUMNS", "COV_", "COVERAGE_", "DBUS_", "DEBUGINFOD", "DISPLAY", "EDITOR", "FORCE_COLOR",
+    "GITHUB_", "GPG_", "HIST", "HOSTNAME", "HOTPLUG_", "INVOCATION_ID", "JOURNAL_", "LESS", "LINES", "LOGNAME",
+    "LS_COLORS", "MAIL", "NO_COLOR", "OLDPWD", "PAGER", "PWD", "PYTEST_", "RUNNER_", "SHELL", "SHLVL", "SSH_", "SUDO_",
+    "TERM", "TMUX", "TOX_", "VSCODE_", "WINDOWID", "XDG_", "_",
+)  # fmt: skip
+
+
+class Dependency(NamedTuple):
+    """One thing that tests depend on: of which kind, where, which part of it."""
+
+    kind: str  # block, code, file, listing, plugin, everything, world
+    path: str
+    name: str = ""
+
+
+class Contents:
+    """One look; `known_blocks` gives the blocks of bytes that were read in earlier runs."""
+
+    def __init__(
+        self,
+        first_party: FirstParty,
+        manifests: Iterable[str] = ("plugin.json",),
+        known_blocks: Callable[[str, str], Blocks | None] = lambda path, digest: None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._first_party = first_party
+        self._manifests = tuple(manifests)
+        self._known_blocks = known_blocks
+        self._environment = dict(os.environ if environment is None else environment)
+        self._digests: dict[Dependency, str] = {}
+        self._bytes: dict[str, str] = {}
+        self.blocks_read: dict[str, tuple[str, Blocks]] = {}  # path -> (digest of its bytes, blocks)
+
+    def digest(self, wanted: Dependency) -> str:
+        """Return the fingerprint of one thing, "" when it isn't there."""
+        known = self._digests.get(wanted)
+        if known is None:
+            known = self._digests[wanted] = getattr(self, f"_{wanted.kind}")(wanted.path, wanted.name)
+        return known
+
+    def block_at(self, path: str, place: str) -> str:
+        """Return the name of the block that a code object belongs to; the whole file if nobody knows."""
+        if place in (BODY, WHOLE) or place.startswith(("<docstrings>", f"{BODY}@")):
+            return BODY if place.startswith(BODY) else place
+        return self.blocks(path).at.get(place, WHOLE)
+
+    def blocks(self, path: str) -> Blocks:
+        """Return the blocks of a source; one that is gone has none."""
+        if path not in self.blocks_read:
+            data = self._read(path)
+            digest = digest_of(data) if data is not None else ""
+            self._bytes[path] = digest
+            known = self._known_blocks(path, digest) if data is not None else Blocks({})
+            self.blocks_read[path] = (digest, known or read_blocks(data or b""))
+        return self.blocks_read[path][1]
+
+    def changed_since(self, path: str, moment: int) -> bool:
+        """Tell whether a file was written after a moment (`time.time_ns()`), as far as its times tell."""
+        try:
+            found = os.stat(self._first_party.path(path))
+        except OSError:
+            return False
+        return max(found.st_mtime_ns, found.st_ctime_ns) >= moment - _CLOCK_TICK
+
+    def files_for_processes(self) -> Iterator[str]:
+        """Yield the first-party files that a process may use without telling."""
+        for directory, inner, names in os.walk(self._first_party.root):
+            inner[:] = sorted(name for name in inner if self._first_party.name(os.path.join(directory, name)))
+            for name in sorted(names):
+                file = self._first_party.name(os.path.join(directory, name))
+                if file and counts_for_processes(file):
+                    yield file
+
+    def world(self) -> list[Dependency]:
+        """Return what every test depends on, whatever it does."""
+        variables = sorted(name for name in self._environment if not name.startswith(_OF_THE_SESSION))
+        names = ["Python", "the installed distributions", "the set of environment variables"]
+        return [Dependency("world", "", name) for name in (*names, *(f"the variable {v}" for v in variables))]
+
+    # -- one kind each --------------------------------------------------------------------------
+
+    def _block(self, path: str, name: str) -> str:
+        return self.blocks(path).digest(name)
+
+    def _code(self, path: str, name: str) -> str:
+        return self.blocks(path).digest(WHOLE) if self._file(path, "") else ""
+
+    def _file(self, path: str, name: str) -> str:
+        if path not in self._bytes:
+            data = self._read(path)
+            self._bytes[path] = "" if data is None else digest_of(data)
+        return self._bytes[path]
+
+    def _listing(self, path: str, name: str) -> str:
+        try:
+            names = os.listdir(self._first_party.path(path))
+        except OSError:
+            return ""
+        return digest_of("\n".join(sorted(name for name in names if not is_noise(name))).encode(errors="replace"))
+
+    def _plugin(self, path: str, name: str) -> str:
+        """Fingerprint what the manager itself uses of a plugin: its manifest's keys, and that all of it compiles."""
+        place = Path(self._first_party.path(path))
+        if not place.is_dir():
+            return ""
+        manifests = [_manifest_keys(self._read(f"{path}/{file}")) for file in self._manifests]
+        return digest_of(json.dumps([manifests, sorted(self._broken_below(place))], sort_keys=True).encode())
+
+    def _everything(self, path: str, name: str) -> str:
+        return digest_of("\n".join(f"{file} {self._file(file, '')}" for file in self.files_for_processes()).encode())
+
+    def _world(self, path: str, name: str) -> str:
+        if name == "Python":
+            return f"{sys.version} {platform.machine()}"
+        if name == "the installed distributions":
+            return digest_of("\n".join(_distributions()).encode())
+        if name == "the set of environment variables":
+            return digest_of("\n".join(each.name for each in self.world()).encode())
+        value = self._environment.get(name.removeprefix("the variable "))
+        # Short, so that a secret can't be found out from it.
+        return "" if value is None else digest_of(value.encode(errors="surrogateescape"))[:6]
+
+    def _broken_below(self, place: Path) -> Iterator[str]:
+        for file in place.rglob("*.py"):
+            name = self._first_party.name(str(file))
+            if name and self.blocks(name).broken:
+                yield name
+
+    def _read(self, path: str) -> bytes | None:
+        try:
+            with open(self._first_party.path(path), "rb") as file:
+                return file.read()
+        except OSError:
+            return None
+
+
+def counts_for_processes(name: str) -> bool:
+    """Tell whether a file may matter to a process that a test starts."""
+    return name.endswith(_FOR_PROCESSES)
+
+
+def _manifest_keys(data: bytes | None) -> Any:
+    """Return the keys that the manager uses; the rest counts for tests that open the manifest."""
+    from pytest_hotplug.reloader.manifest import Manifest
+
+    if data is None:
+        return None
+    try:
+        table = json.loads(data)
+    except ValueError:
+        return digest_of(data)
+    if not isinstance(table, dict):
+        return digest_of(data)
+    return {key: value for key, value in table.items() if key in Manifest.__struct_fields__}
+
+
+def _distributions() -> list[str]:
+    """Return name and version of every installed distribution, as the names of their directories tell them."""
+    found: set[str] = set()
+    for place in sys.path:
+        try:
+            found.update(name for name in os.listdir(place or ".") if name.endswith((".dist-info", ".egg-info")))
+        except OSError:
+            continue
+    return sorted(found)

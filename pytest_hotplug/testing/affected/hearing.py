@@ -1,0 +1,196 @@
+"""Hear what a process reads, lists, executes and starts, from Python's audit events and the reloader's own.
+
+One hook for the process, added when recording is first asked for; it can't be removed, so it returns
+at once while nobody listens. All threads count. Reads by the import system, by the reloader and by
+pytest's assertion rewriting are no reads of a test: what they lead to is known as executed code. A
+mere `exists()` raises no event; `select` makes up for it where a file appears or vanishes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any, Protocol
+
+__all__ = ["Listener", "importing_module", "listen"]
+
+_WRITES = os.O_WRONLY | os.O_TRUNC | os.O_EXCL  # none of them reads what was there before
+_PACKAGE = f"{Path(__file__).resolve().parents[2]}{os.sep}"
+_SITES = tuple(f"{place}{os.sep}" for place in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+_STDLIB = (*(f"{sysconfig.get_path(kind)}{os.sep}" for kind in ("stdlib", "platstdlib")), "<frozen ")
+_HERE = __file__
+_IMPORT_SYSTEM = "<frozen importlib"
+# Whoever reads for itself, not for the code under test: pytest rewrites and shows sources, coverage measures them.
+_FOR_ITSELF = (
+    _PACKAGE,
+    *(
+        f"{site}{part}"
+        for site in _SITES
+        for part in (f"_pytest{os.sep}assertion", f"_pytest{os.sep}_code", "coverage")
+    ),
+)
+_SHOWS_SOURCES = (f"{os.sep}traceback.py", f"{os.sep}warnings.py")
+
+
+class Listener(Protocol):
+    """What is told of events; called in the thread in which they happen."""
+
+    def opened(self, path: str, *, writes: bool) -> None: ...
+    def listed(self, path: str) -> None: ...
+    def executes(self, code: CodeType) -> None: ...
+    def starts_process(self, arguments: list[str]) -> None: ...
+    def looks_at_plugin(self, path: str) -> None: ...
+    def copies_plugin(self, original: str, copy: str) -> None: ...
+
+
+_installed = False
+_listener: Listener | None = None
+
+
+def listen(listener: Listener | None) -> Callable[[], None]:
+    """Let one listener be told from now on; return the undo."""
+    global _listener, _installed
+    if not _installed:
+        sys.addaudithook(_heard)
+        _installed = True
+    before, _listener = _listener, listener
+
+    def undo() -> None:
+        global _listener
+        _listener = before
+
+    return undo
+
+
+def importing_module(frame: FrameType | None, is_first_party: Callable[[str], str]) -> str:
+    """Return the first-party file whose module is being imported around a frame, "" for none."""
+    while frame is not None:
+        if frame.f_code.co_name == "<module>":
+            name = is_first_party(frame.f_code.co_filename)
+            if name:
+                return name
+        frame = frame.f_back
+    return ""
+
+
+def _heard(event: str, arguments: tuple[Any, ...]) -> None:
+    listener = _listener
+    if listener is None:
+        return
+    handler = _HANDLERS.get(event)
+    if handler is not None:
+        handler(listener, *arguments)
+
+
+def _open(listener: Listener, name: object, mode: object = None, flags: int = 0, *_: object) -> None:
+    path = _absolute(name)
+    if path and _is_asked_by_code():
+        listener.opened(path, writes=bool(flags & _WRITES))
+
+
+def _list(listener: Listener, name: object, *_: object) -> None:
+    path = _absolute("." if name is None else name)
+    if path and _is_asked_by_code():
+        listener.listed(path)
+
+
+def _connect(listener: Listener, name: object, *_: object) -> None:
+    path = "" if name in ("", ":memory:") else _absolute(name)
+    if path:
+        listener.opened(path, writes=False)
+
+
+def _exec(listener: Listener, code: object, *_: object) -> None:
+    if isinstance(code, CodeType):
+        listener.executes(code)
+
+
+def _start(listener: Listener, program: object = "", arguments: object = (), *_: object) -> None:
+    if not _is_asked_by_code():
+        return
+    words = [program, *arguments] if isinstance(arguments, list | tuple) else [program, arguments]
+    listener.starts_process([path for word in words if (path := _absolute(word))])
+
+
+def _spawn(listener: Listener, mode: object, program: object, arguments: object, *_: object) -> None:
+    _start(listener, program, arguments)
+
+
+def _history(listener: Listener) -> None:
+    listener.starts_process([])  # git, which may tell anything
+
+
+def _plugin(listener: Listener, path: str) -> None:
+    listener.looks_at_plugin(path)
+
+
+def _copy(listener: Listener, original: str, copy: str) -> None:
+    listener.copies_plugin(original, copy)
+
+
+def _resource(listener: Listener, path: str) -> None:
+    if _is_asked_by_code():
+        listener.opened(path, writes=False)
+
+
+def _resources(listener: Listener, path: str) -> None:
+    listener.listed(path)
+
+
+def _edit(listener: Listener, path: str) -> None:
+    listener.opened(path, writes=False)
+
+
+_HANDLERS: dict[str, Callable[..., None]] = {
+    "open": _open,
+    "os.listdir": _list,
+    "os.scandir": _list,
+    "sqlite3.connect": _connect,  # reads in C, without an event of its own
+    "exec": _exec,
+    "subprocess.Popen": _start,
+    "os.system": _start,
+    "os.exec": _start,
+    "os.posix_spawn": _start,
+    "os.spawn": _spawn,
+    "os.fork": _start,
+    "os.forkpty": _start,
+    "hotplug.plugin": _plugin,
+    "hotplug.resource": _resource,
+    "hotplug.resources": _resources,
+    "hotplug.copy": _copy,
+    "hotplug.edit": _edit,
+    "hotplug.history": _history,
+}
+
+
+def _is_asked_by_code() -> bool:
+    """Tell whether tests, plugins or libraries ask; not the import system, pytest or ourselves for our own ends."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file == _HERE:
+            frame = frame.f_back
+            continue
+        if file.startswith(_IMPORT_SYSTEM) or file.endswith(_SHOWS_SOURCES):
+            return False
+        if not file.startswith(_STDLIB) or file.startswith(_SITES):
+            return not file.startswith(_FOR_ITSELF)
+        frame = frame.f_back
+    return True
+
+
+def _absolute(name: object) -> str:
+    """Return the path as it is meant at this moment, "" for a descriptor: a test may change the directory later."""
+    if not isinstance(name, str | bytes | os.PathLike):
+        return ""
+    path = os.fsdecode(name)
+    if os.path.isabs(path):
+        return path
+    try:
+        return os.path.join(os.getcwd(), path)
+    except FileNotFoundError:
+        return ""  # the directory is gone, and what raises here would break the caller
