@@ -20,6 +20,7 @@ from pytest_hotplug.reloader.settings import unknown_variables
 __all__ = ["Group", "cli", "run"]
 
 _COMMANDS = {
+    "affected": "affecting:affected",
     "check": "checking:check",
     "completion": "completing:completion",
     "config": "configuring:config",

@@ -13,6 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
 
+_OUTCOME = "PASSED|FAILED|ERROR"
+_VERBOSE = re.compile(
+    rf"(?:\[gw\d+\] \[ *\d+%\] (?P<xdist>{_OUTCOME}) )?\S+?::(?P<test>\S+)(?: (?P<plain>{_OUTCOME}))?"
+)
+
 FILES = {
     "pyproject.toml": """
         [tool.pytest.ini_options]
@@ -221,9 +226,10 @@ class AffectedProject:
         out = done.stdout + done.stderr
         if code is not None:
             assert done.returncode == code, out
-        found = re.findall(r"^(?:\[gw\d+\] \[ *\d+%\] )?(?:(PASSED|FAILED|ERROR) )?\S+?::(\S+)(?: (PASSED|FAILED|ERROR))?",
-                           out, re.MULTILINE)  # fmt: skip
-        return Ran(done.returncode, out, {name: one or two for one, name, two in found if one or two})
+        found = [match for line in out.splitlines() if (match := _VERBOSE.match(line))]
+        return Ran(
+            done.returncode, out, {m["test"]: m["xdist"] or m["plain"] for m in found if m["xdist"] or m["plain"]}
+        )
 
     def affected(self, *options: str, code: int | None = None, **environment: str) -> Ran:
         return self.run("--hotplug-affected", "--hotplug-why", *options, code=code, **environment)

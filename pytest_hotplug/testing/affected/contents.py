@@ -18,7 +18,7 @@ from pytest_hotplug.reloader.names import is_noise
 from pytest_hotplug.testing.affected.blocks import BODY, WHOLE, Blocks, digest_of, read_blocks
 from pytest_hotplug.testing.affected.first_party import FirstParty
 
-__all__ = ["UNKNOWN", "Contents", "Dependency", "counts_for_processes"]
+__all__ = ["TREE", "UNKNOWN", "Contents", "Dependency", "counts_for_processes"]
 
 UNKNOWN = "?"  # nobody knows which bytes the test saw; equal to nothing
 _CLOCK_TICK = 20_000_000  # ns by which a file system's clock may lag behind
@@ -35,9 +35,12 @@ _OF_THE_SESSION = (
 class Dependency(NamedTuple):
     """One thing that tests depend on: of which kind, where, which part of it."""
 
-    kind: str  # block, code, file, listing, plugin, everything, world
+    kind: str  # block, code, file, listing, plugin, everything, world, tree
     path: str
     name: str = ""
+
+
+TREE = Dependency("tree", "")  # which files there were: a test may look for one without a trace
 
 
 class Contents:
@@ -56,6 +59,7 @@ class Contents:
         self._environment = dict(os.environ if environment is None else environment)
         self._digests: dict[Dependency, str] = {}
         self._bytes: dict[str, str] = {}
+        self._tree_now: frozenset[str] | None = None
         self.blocks_read: dict[str, tuple[str, Blocks]] = {}  # path -> (digest of its bytes, blocks)
 
     def digest(self, wanted: Dependency) -> str:
@@ -89,20 +93,26 @@ class Contents:
             return False
         return max(found.st_mtime_ns, found.st_ctime_ns) >= moment - _CLOCK_TICK
 
-    def files_for_processes(self) -> Iterator[str]:
-        """Yield the first-party files that a process may use without telling."""
+    def _all_files(self) -> Iterator[str]:
         for directory, inner, names in os.walk(self._first_party.root):
             inner[:] = sorted(name for name in inner if self._first_party.name(os.path.join(directory, name)))
             for name in sorted(names):
                 file = self._first_party.name(os.path.join(directory, name))
-                if file and counts_for_processes(file):
+                if file:
                     yield file
+
+    def tree(self) -> frozenset[str]:
+        """Return the names of all first-party files."""
+        if self._tree_now is None:
+            self._tree_now = frozenset(self._all_files())
+        return self._tree_now
 
     def world(self) -> list[Dependency]:
         """Return what every test depends on, whatever it does."""
         variables = sorted(name for name in self._environment if not name.startswith(_OF_THE_SESSION))
         names = ["Python", "the installed distributions", "the set of environment variables"]
-        return [Dependency("world", "", name) for name in (*names, *(f"the variable {v}" for v in variables))]
+        names += [f"the variable {variable}" for variable in variables]
+        return [TREE, *(Dependency("world", "", name) for name in names)]
 
     # -- one kind each --------------------------------------------------------------------------
 
@@ -134,7 +144,11 @@ class Contents:
         return digest_of(json.dumps([manifests, sorted(self._broken_below(place))], sort_keys=True).encode())
 
     def _everything(self, path: str, name: str) -> str:
-        return digest_of("\n".join(f"{file} {self._file(file, '')}" for file in self.files_for_processes()).encode())
+        files = sorted(filter(counts_for_processes, self.tree()))
+        return digest_of("\n".join(f"{file} {self._file(file, '')}" for file in files).encode(errors="replace"))
+
+    def _tree(self, path: str, name: str) -> str:
+        return digest_of("\n".join(sorted(self.tree())).encode(errors="replace"))
 
     def _world(self, path: str, name: str) -> str:
         if name == "Python":

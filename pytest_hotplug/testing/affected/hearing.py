@@ -24,16 +24,11 @@ _SITES = tuple(f"{place}{os.sep}" for place in {sysconfig.get_path("purelib"), s
 _STDLIB = (*(f"{sysconfig.get_path(kind)}{os.sep}" for kind in ("stdlib", "platstdlib")), "<frozen ")
 _HERE = __file__
 _IMPORT_SYSTEM = "<frozen importlib"
-# Whoever reads for itself, not for the code under test: pytest rewrites and shows sources, coverage measures them.
-_FOR_ITSELF = (
-    _PACKAGE,
-    *(
-        f"{site}{part}"
-        for site in _SITES
-        for part in (f"_pytest{os.sep}assertion", f"_pytest{os.sep}_code", "coverage")
-    ),
-)
-_SHOWS_SOURCES = (f"{os.sep}traceback.py", f"{os.sep}warnings.py")
+# Whoever reads for itself, not for the code under test: pytest looks for tests, rewrites and shows
+# sources, coverage measures them. What these two parts of pytest read is the test.
+_FOR_ITSELF = (_PACKAGE, *(f"{site}{part}{os.sep}" for site in _SITES for part in ("_pytest", "coverage")))
+_FOR_TESTS = (f"_pytest{os.sep}doctest.py", f"_pytest{os.sep}pytester.py")
+_SHOWS_SOURCES = {f"{_STDLIB[0]}{module}.py" for module in ("doctest", "traceback", "warnings")}
 
 
 class Listener(Protocol):
@@ -175,10 +170,10 @@ def _is_asked_by_code() -> bool:
         if file == _HERE:
             frame = frame.f_back
             continue
-        if file.startswith(_IMPORT_SYSTEM) or file.endswith(_SHOWS_SOURCES):
+        if file.startswith(_IMPORT_SYSTEM) or file in _SHOWS_SOURCES:
             return False
         if not file.startswith(_STDLIB) or file.startswith(_SITES):
-            return not file.startswith(_FOR_ITSELF)
+            return not file.startswith(_FOR_ITSELF) or file.endswith(_FOR_TESTS)
         frame = frame.f_back
     return True
 

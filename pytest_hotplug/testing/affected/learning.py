@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pytest_hotplug.testing.affected.contents import UNKNOWN, Contents
+from pytest_hotplug.testing.affected.contents import TREE, UNKNOWN, Contents
 from pytest_hotplug.testing.affected.map import Map, Seen, seen_of
 from pytest_hotplug.testing.affected.storage import Stored
 from pytest_hotplug.testing.affected.surroundings import Surroundings
@@ -40,7 +40,7 @@ class Learner:
 
     def learned(self, contents: Contents) -> Map:
         """Return a map of the tests of this run alone."""
-        learned = Map()
+        learned = Map(trees={contents.digest(TREE): contents.tree()})
         unsure = self._unsure(contents)
         world = frozenset(Seen(each, contents.digest(each)) for each in contents.world())
         known: dict[int, frozenset[Seen]] = {}  # by id: many tests share a part as one object

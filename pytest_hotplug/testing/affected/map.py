@@ -44,6 +44,7 @@ class Map:
     tests: dict[str, Test] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
+    trees: dict[str, frozenset[str]] = field(default_factory=dict)  # fingerprint -> the files that there were
     _numbers: dict[Seen, int] = field(default_factory=dict)
     _part_numbers: dict[Part, int] = field(default_factory=dict)
     _at: dict[str, list[int]] = field(default_factory=dict)  # path -> numbers of what was seen there

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pytest_hotplug.testing.affected.blocks import DOCSTRINGS
 from pytest_hotplug.testing.affected.facts import Facts
 from pytest_hotplug.testing.affected.recorder import Recorder
 from pytest_hotplug.testing.pytest_internals import fixtures_of
@@ -77,5 +78,5 @@ class Recording:
         used = fixtures_of(item)
         definitions = self._fixtures.keys() if used is None else self._fixtures.keys() & set(map(id, used))
         if isinstance(item, pytest.DoctestItem):
-            self._own.files.add(self._recorder.first_party.name(str(item.path)))
+            self._own.blocks.add((self._recorder.first_party.name(str(item.path)), DOCSTRINGS))
         return self._recorder.parts(str(item.path), self._own, [self._fixtures[each][1] for each in definitions])

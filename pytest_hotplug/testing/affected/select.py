@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pytest_hotplug.testing.affected.blocks import BODY, DOCSTRINGS, WHOLE, Blocks
-from pytest_hotplug.testing.affected.contents import UNKNOWN, Contents, Dependency, counts_for_processes
+from pytest_hotplug.testing.affected.contents import TREE, UNKNOWN, Contents, Dependency, counts_for_processes
 from pytest_hotplug.testing.affected.first_party import FirstParty
 from pytest_hotplug.testing.affected.map import Map, Seen
 
@@ -47,8 +47,10 @@ def affected_now(known: Map, contents: Contents, first_party: FirstParty, record
     for path in sorted(changed):
         _compare(known, path, contents, selection)
     _compare(known, "", contents, selection)
-    appeared = [path for path in changed if _vanished_or_appeared(known, path, contents)]
-    _choose_namers(known, appeared, first_party, selection)
+    for number, seen in known.seen_at(""):
+        if seen.what == TREE:
+            came_or_went = known.trees[seen.digest] ^ contents.tree()
+            _choose_namers(known, came_or_went, first_party, selection, frozenset(known.tests_with(number)))
     failed = (nodeid for nodeid, test in known.tests.items() if test.outcome not in ("passed", "skipped", "xfailed"))
     selection.choose(failed, "it failed last time")
     return _finished(known, selection, [*recorded], contents, recorded)
@@ -76,6 +78,9 @@ def users_of(known: Map, files: Iterable[str]) -> Selection:
         for number, seen in known.seen_at(path):
             if seen.digest:  # what was looked for in vain is no use of it
                 selection.choose(known.tests_with(number), _uses(seen.what))
+        for number, seen in known.seen_at(os.path.dirname(path)):
+            if seen.what.kind == "plugin" and not path.endswith(".py"):  # its manifest, maybe
+                selection.choose(known.tests_with(number), f"it loads {seen.what.path}/, which holds {path}")
         if counts_for_processes(path):
             _choose_everything(known, path, selection)
     return _finished(known, selection, paths, None)
@@ -142,7 +147,7 @@ def _why_none(known: Map, path: str, contents: Contents | None, recorded: Blocks
 def _compare(known: Map, path: str, contents: Contents, selection: Selection, only: tuple[str, ...] = ()) -> None:
     """Choose the tests that saw something else at a path than what is there now."""
     for number, seen in known.seen_at(path):
-        if only and seen.what.kind not in only:
+        if seen.what == TREE or (only and seen.what.kind not in only):
             continue
         if seen.digest == UNKNOWN:
             selection.choose(known.tests_with(number), f"{path} changed while it ran")
@@ -208,8 +213,14 @@ def _vanished_or_appeared(known: Map, path: str, contents: Contents) -> bool:
     return there != saw
 
 
-def _choose_namers(known: Map, paths: Iterable[str], first_party: FirstParty, selection: Selection) -> None:
-    """Choose the tests of code that names a file which comes or goes.
+def _choose_namers(
+    known: Map,
+    paths: Iterable[str],
+    first_party: FirstParty,
+    selection: Selection,
+    among: frozenset[str] | None = None,
+) -> None:
+    """Choose the tests (`among` these; None: all) of code that names a file which comes or goes.
 
     An `exists()` that was told no, and an import that found nothing or something else, leave no other trace.
     """
@@ -222,7 +233,8 @@ def _choose_namers(known: Map, paths: Iterable[str], first_party: FirstParty, se
         for path in (path for path, word in words.items() if word in named and path != source):
             for number, seen in known.seen_at(source):
                 if seen.what.kind in ("block", "code"):
-                    selection.choose(known.tests_with(number), f"{source} names {path}, which came or went")
+                    tests = (nodeid for nodeid in known.tests_with(number) if among is None or nodeid in among)
+                    selection.choose(tests, f"{source} names {path}, which came or went")
 
 
 def _word_of(path: str) -> bytes:

@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS seen (id INTEGER PRIMARY KEY, kind TEXT, path TEXT, n
     UNIQUE (kind, path, name, digest));
 CREATE TABLE IF NOT EXISTS parts (id INTEGER PRIMARY KEY, seen BLOB UNIQUE);
 CREATE TABLE IF NOT EXISTS tests (nodeid TEXT PRIMARY KEY, parts BLOB, outcome TEXT, duration REAL);
+CREATE TABLE IF NOT EXISTS trees (digest TEXT PRIMARY KEY, files TEXT);
 CREATE TABLE IF NOT EXISTS blocks (path TEXT, digest TEXT, blocks TEXT, PRIMARY KEY (path, digest));
 """
 
@@ -137,6 +138,7 @@ def _read(database: sqlite3.Connection) -> Stored:
     for path, digest, blocks in database.execute("SELECT * FROM blocks"):
         table = json.loads(blocks)
         stored.blocks[path, digest] = Blocks(table["digests"], table["at"], table["broken"])
+    known.trees = {digest: frozenset(json.loads(files)) for digest, files in database.execute("SELECT * FROM trees")}
     stored.map = known
     return stored
 
@@ -159,6 +161,8 @@ def _write(
         table = json.dumps({"digests": read.digests, "at": read.at, "broken": read.broken})
         database.execute("DELETE FROM blocks WHERE path = ?", (path,))
         database.execute("INSERT INTO blocks VALUES (?, ?, ?)", (path, digest, table))
+    trees = [(digest, json.dumps(sorted(files))) for digest, files in learned.trees.items()]
+    database.executemany("INSERT OR REPLACE INTO trees VALUES (?, ?)", trees)
     _drop_unused(database)
 
 
@@ -192,6 +196,7 @@ def _drop_unused(database: sqlite3.Connection) -> None:
     seen = {number for part, packed in parts if part in used for number in _numbers(packed)}
     ids = [row[0] for row in database.execute("SELECT id FROM seen")]
     database.executemany("DELETE FROM seen WHERE id = ?", [(number,) for number in ids if number not in seen])
+    database.execute("DELETE FROM trees WHERE digest NOT IN (SELECT digest FROM seen WHERE kind = 'tree')")
 
 
 def _packed(numbers: Iterable[int]) -> bytes:
