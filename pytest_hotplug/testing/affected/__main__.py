@@ -41,7 +41,7 @@ def _answer(files: Sequence[str]) -> dict[str, Any]:
     return {
         "note": stored.note,
         "known": len(stored.map.tests),
-        "tests": [{"nodeid": nodeid, "because": because} for nodeid, because in selection.chosen.items()],
+        "tests": [{"nodeid": nodeid, "because": because} for nodeid, because in sorted(selection.chosen.items())],
         "left_out": selection.left_out,
         "chose_none": [{"path": path, "why": why} for path, why in selection.chose_none.items()],
     }

@@ -24,11 +24,13 @@ _SITES = tuple(f"{place}{os.sep}" for place in {sysconfig.get_path("purelib"), s
 _STDLIB = (*(f"{sysconfig.get_path(kind)}{os.sep}" for kind in ("stdlib", "platstdlib")), "<frozen ")
 _HERE = __file__
 _IMPORT_SYSTEM = "<frozen importlib"
-# Whoever reads for itself, not for the code under test: pytest looks for tests, rewrites and shows
-# sources, coverage measures them. What these two parts of pytest read is the test.
-_FOR_ITSELF = (_PACKAGE, *(f"{site}{part}{os.sep}" for site in _SITES for part in ("_pytest", "coverage")))
+# Whoever acts for itself, not for the code under test: pytest looks for tests, rewrites and shows
+# sources, coverage measures them, xdist starts workers. What two parts of pytest read is the test.
+_TOOLS = ("_pytest", "coverage", "execnet", "xdist")
+_FOR_ITSELF = (_PACKAGE, *(f"{site}{tool}{os.sep}" for site in _SITES for tool in _TOOLS))
 _FOR_TESTS = (f"_pytest{os.sep}doctest.py", f"_pytest{os.sep}pytester.py")
-_SHOWS_SOURCES = {f"{_STDLIB[0]}{module}.py" for module in ("doctest", "traceback", "warnings")}
+# These show sources, or ask what machine this is.
+_OF_NO_ACCOUNT = {f"{_STDLIB[0]}{module}.py" for module in ("doctest", "platform", "traceback", "warnings")}
 
 
 class Listener(Protocol):
@@ -170,7 +172,7 @@ def _is_asked_by_code() -> bool:
         if file == _HERE:
             frame = frame.f_back
             continue
-        if file.startswith(_IMPORT_SYSTEM) or file in _SHOWS_SOURCES:
+        if file.startswith(_IMPORT_SYSTEM) or file in _OF_NO_ACCOUNT:
             return False
         if not file.startswith(_STDLIB) or file.startswith(_SITES):
             return not file.startswith(_FOR_ITSELF) or file.endswith(_FOR_TESTS)

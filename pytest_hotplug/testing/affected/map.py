@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytest_hotplug.testing.affected.contents import UNKNOWN, Contents, Dependency
 
-__all__ = ["Map", "Seen", "Test"]
+__all__ = ["Map", "Seen", "Test", "seen_of"]
 
 Part = frozenset[int]  # numbers of what was seen
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """A dependency with the fingerprint that it had."""
 
     what: Dependency
