@@ -2,11 +2,11 @@
 
 Most are functions that pytest looks up each time it wants to turn a path into a module, or a
 `--pyargs` name into a path; each is wrapped while a configuration lives and put back afterwards.
-Two are only asked: where pytest would look for its configuration, and which fixtures a test uses. A name that is gone, or takes other
-arguments, costs one line in the header of the run (these two nothing): pytest then does that part
-in its plain way. The last three belong to a process that was forked after it has collected: without
-those names its summary counts the time since then, and each run makes a basetemp of its own. Tried
-with every pytest from 8.4 on.
+Two are only asked: where pytest would look for its configuration, and which fixtures a test uses. A
+wrapped name that is gone, or takes other arguments, costs one line in the header of the run: pytest
+then does that part in its plain way. Three belong to a process that was forked after it has
+collected: without those names its summary counts the time since then, and each run makes a basetemp
+of its own. Tried with every pytest from 8.4 on.
 """
 
 from __future__ import annotations

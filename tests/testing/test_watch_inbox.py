@@ -36,6 +36,7 @@ def loop(tmp_path: Path) -> WatchLoop:
         invocation_params=SimpleNamespace(dir=tmp_path, args=()),
         pluginmanager=SimpleNamespace(hasplugin=lambda name: False),
         getini=lambda name: ["test_*.py"],
+        option=SimpleNamespace(maxfail=0, basetemp=None),
     )
     return WatchLoop(cast(pytest.Config, config), None, None)
 
