@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pytest_hotplug.cli.ondisk import PluginOnDisk, misnamed, nothing_found, plugin_argument, plugins_on_disk
+from pytest_hotplug.cli.ondisk import PluginOnDisk, end_without_plugins, misnamed, plugin_argument, plugins_on_disk
 from pytest_hotplug.cli.output import directory_option, emit_json, json_option, say, shortened
 from pytest_hotplug.cli.trying import as_facts, skipped, try_version
 from pytest_hotplug.reloader.errors import visible
@@ -45,13 +45,9 @@ def check(names: tuple[str, ...], source: str | None, as_json: bool) -> int:
         result = _checked(plugin, source, asked_for=bool(names))
         good &= result["ok"] is not False
         tell(result)
-    if found:
-        return 0 if good else 1
-    if as_json:
-        emit_json({"error": nothing_found(), "exit_code": 5})
-    else:
-        say(f"hotplug: {nothing_found()}", err=True)
-    return 5
+    if not found:
+        return end_without_plugins(as_json)
+    return 0 if good else 1
 
 
 def _checked(plugin: PluginOnDisk, source: str | None, *, asked_for: bool) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from pytest_hotplug.cli.ondisk import PluginOnDisk, nothing_found, plugin_argument, plugins_on_disk, read_plugin
+from pytest_hotplug.cli.ondisk import PluginOnDisk, end_without_plugins, plugin_argument, plugins_on_disk, read_plugin
 from pytest_hotplug.cli.output import directory_option, emit_json, json_option, say
 from pytest_hotplug.reloader.discovery import Found
 from pytest_hotplug.reloader.refs import files_in_git
@@ -34,13 +34,9 @@ def digest(names: tuple[str, ...], ref: str | None, as_json: bool) -> int:
     good = True
     for plugin in found:
         good &= _tell(plugin if ref is None else _at(plugin.found, ref), ref, as_json)
-    if found:
-        return 0 if good else 1
-    if as_json:
-        emit_json({"error": nothing_found(), "exit_code": 5})
-    else:
-        say(f"hotplug: {nothing_found()}", err=True)
-    return 5
+    if not found:
+        return end_without_plugins(as_json)
+    return 0 if good else 1
 
 
 def _tell(plugin: PluginOnDisk, ref: str | None, as_json: bool) -> bool:

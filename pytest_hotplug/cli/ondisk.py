@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from pytest_hotplug.cli.output import emit_json, say
 from pytest_hotplug.reloader.discovery import Found, find_misnamed, find_plugins
 from pytest_hotplug.reloader.errors import HotplugError, InvalidPluginName, PluginFault, UnknownPlugin, visible
 from pytest_hotplug.reloader.fingerprint import Snapshot, Unsettled, settle
@@ -120,6 +121,15 @@ def nothing_found(project: Project | None = None) -> str:
     if not places:
         return "no plugin dir is configured: 'plugin_dirs' is empty; name a directory there [no-plugins]"
     return f"no plugins in {places}; 'hotplug init NAME' makes one, 'plugin_dirs' names other places [no-plugins]"
+
+
+def end_without_plugins(as_json: bool) -> int:
+    """Say that there are no plugins, and return the exit code for it."""
+    if as_json:
+        emit_json({"error": nothing_found(), "exit_code": 5})
+    else:
+        say(f"hotplug: {nothing_found()}", err=True)
+    return 5
 
 
 def plugin_argument(name: str, **options: Any) -> Callable[[F], F]:

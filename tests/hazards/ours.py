@@ -24,7 +24,8 @@ from tests.hazards.adapter import (
     WATCHES,
     Said,
 )
-from tests.hazards.stage import Stage, eventually
+from tests.hazards.stage import Stage
+from tests.threads import eventually
 
 
 class Ours:

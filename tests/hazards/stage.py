@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from tests.hazards.adapter import Adapter, Said
+from tests.threads import eventually
 
 PATIENCE = 8.0  # seconds that anything which must happen may take
 HOST = "hazard_host"  # the module through which plugins reach their host
@@ -29,16 +30,6 @@ WAITING = f"host.inside.set(); assert host.go.wait({PATIENCE})"  # after `import
 _numbers = itertools.count(1)
 
 Files = Mapping[str, str | bytes | None] | str
-
-
-def eventually(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
-    """Wait until `condition()` is true and return it."""
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.005)
-    raise AssertionError(f"{what} did not come true within {patience:g} s")
 
 
 class InFlight:

@@ -20,8 +20,9 @@ from benchmarks.hazards import PAGE, RESULT, page
 from tests.hazards.adapter import Said
 from tests.hazards.child import play_in_child
 from tests.hazards.ours import Ours
-from tests.hazards.stage import Stage, eventually
+from tests.hazards.stage import Stage
 from tests.hazards.suite import Hazard, every_hazard, play, play_without
+from tests.threads import eventually
 
 HAZARDS = every_hazard()
 LIMIT = 60.0

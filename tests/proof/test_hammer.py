@@ -26,6 +26,7 @@ from pytest_hotplug.reloader.registry import Registry
 from pytest_hotplug.reloader.reload_thread import ReloadThread
 from tests.proof.judge import History, Witness
 from tests.reloader.workshop import PATIENCE, Workshop, eventually, gate, running
+from tests.threads import nervous_switching
 
 SECONDS = 6.0  # that one variant hammers in an ordinary run
 LEAST_CALLS, LEAST_PUBLICATIONS = 200, 5  # fewer prove nothing: the run counts as failed
@@ -151,17 +152,6 @@ def broken(package: str, token: int) -> dict[str, str]:
     main = sources(package, token)["main.py"]
     text = BROKEN[file].format(token=token)
     return {**sources(package, token), file: main + text if file == "main.py" else text}
-
-
-@contextlib.contextmanager
-def nervous_switching() -> Iterator[None]:
-    """Let threads take turns every 50 us."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(5e-5)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
 
 
 class Hammer:

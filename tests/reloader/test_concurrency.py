@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from pytest_hotplug import KeptCurrent, Reloaded
+from tests.hazards.forking import statuses_of_children
 from tests.reloader.workshop import PATIENCE, Workshop, eventually, gate, running
+from tests.threads import nervous_switching
 
 MAIN = """
 import importlib.resources, json
@@ -48,17 +48,6 @@ def write_version(shop: Workshop, token: int, name: str = "hammered") -> None:
     shop.write(name, "late.py", LATE.format(token=token))
     shop.write(name, "plugin.json", f'{{"version": "{token}", "token": {token}}}')
     shop.write(name, "main.py", MAIN.format(token=token))
-
-
-@contextlib.contextmanager
-def nervous_switching() -> Iterator[None]:
-    """Let threads take turns as often as the interpreter can."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(5e-5)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
 
 
 def test_eight_threads_never_see_a_mixed_version_during_two_hundred_reloads(shop: Workshop) -> None:
@@ -310,7 +299,6 @@ def tmp_path_of(tmp_path: Any, name: str) -> Any:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_child_forked_during_loads_can_load_and_execute(shop: Workshop) -> None:
     """N10: a fork in the middle of a reload inherits no held lock and no half-made module."""
     code = "import time\ntime.sleep(0.01)\nfrom . import part\ndef run():\n    from . import late\n    return part.N\n"
@@ -324,33 +312,17 @@ def test_a_child_forked_during_loads_can_load_and_execute(shop: Workshop) -> Non
             manager.force_reload_plugin("forked")
             manager.execute("forked")
 
-    statuses = []
+    def load_and_execute() -> bool:
+        return manager.force_reload_plugin("forked") and manager.execute("forked") == 1
+
+    statuses: list[int | str] = []
     with running(reload, reload) as errors:
         for _ in range(8):
             eventually(lambda: manager._hot_loader._build is not None, "a load under way")
-            child = os.fork()
-            if child == 0:
-                good = False
-                with contextlib.suppress(BaseException):
-                    good = manager.force_reload_plugin("forked") and manager.execute("forked") == 1
-                os._exit(0 if good else 1)
-            statuses.append(wait_for(child))
+            statuses += statuses_of_children(load_and_execute, 1)
         over.set()
     assert errors == []
     assert statuses == [0] * 8
-
-
-def wait_for(child: int) -> int | str:
-    """Return a child's exit code; kill it when it hangs."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    os.kill(child, 9)
-    os.waitpid(child, 0)
-    return "hung"
 
 
 def test_a_lazily_imported_module_may_need_a_plugin_that_was_not_loaded_yet(shop: Workshop) -> None:

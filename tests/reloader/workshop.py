@@ -10,15 +10,16 @@ import itertools
 import json
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pytest_hotplug import PluginManager
+from tests.threads import PATIENCE, eventually
 
-PATIENCE = 10.0  # seconds that anything which must happen may take
+__all__ = ["PATIENCE", "Workshop", "eventually", "gate", "gates", "kinds", "running"]
+
 _numbers = itertools.count(1)
 
 
@@ -77,16 +78,6 @@ def gate(name: str) -> Iterator[tuple[str, threading.Event]]:
         yield f"from {__name__} import gates\ngates[{name!r}].wait({2 * PATIENCE})\n", opened
     finally:
         opened.set()
-
-
-def eventually(condition: Callable[[], Any], what: str = "the condition", patience: float = PATIENCE) -> Any:
-    """Wait until `condition()` is true and return it."""
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.005)
-    raise AssertionError(f"{what} did not come true within {patience:g} s")
 
 
 def kinds(events: list[Any]) -> list[str]:

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from tests.hazards.stage import RUN, WAITING, InFlight, Stage, eventually
+from tests.hazards.stage import RUN, WAITING, InFlight, Stage
 from tests.hazards.suite import hazard
+from tests.threads import eventually, nervous_switching
 
 UTIL = "N = %n\n"
 HEAD = "import hazard_host as host\nfrom . import util\nN = %n\n"
-
-
-@contextmanager
-def nervous_switching() -> Iterator[None]:
-    """Let threads take turns as often as the interpreter can."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(5e-5)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
 
 
 @hazard("C01", "A call in flight reads globals before and after the reload: all old.")

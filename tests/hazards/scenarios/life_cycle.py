@@ -16,8 +16,9 @@ from typing import Any
 
 from tests.hazards.adapter import HOOKS, STOP_FIRST
 from tests.hazards.ours import ours, reported
-from tests.hazards.stage import RUN, Stage, eventually
+from tests.hazards.stage import RUN, Stage
 from tests.hazards.suite import hazard, without_help
+from tests.threads import eventually
 
 BY_REGISTER = "it sets up in on_load and says context.register(undo)"
 BY_STOP_FIRST = 'the same, and its manifest says "handover": "stop-first"'

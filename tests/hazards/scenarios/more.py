@@ -22,9 +22,9 @@ from typing import Any
 from tests.hazards.adapter import DETECTS, HOOKS, SWITCHES, WATCHES
 from tests.hazards.forking import statuses_of_children
 from tests.hazards.ours import Ours, ours, reported
-from tests.hazards.scenarios.concurrency import nervous_switching
-from tests.hazards.stage import COUNTING, RUN, WAITING, InFlight, Stage, eventually
+from tests.hazards.stage import COUNTING, RUN, WAITING, InFlight, Stage
 from tests.hazards.suite import hazard, without_help
+from tests.threads import eventually, nervous_switching
 
 UTIL = "N = %n\n"
 IMPORT_HOST = "import hazard_host as host\n"

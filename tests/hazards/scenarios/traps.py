@@ -10,9 +10,9 @@ from typing import Any
 from tests.hazards.adapter import TWO_MANAGERS
 from tests.hazards.forking import statuses_of_children
 from tests.hazards.ours import Ours
-from tests.hazards.scenarios.concurrency import nervous_switching
 from tests.hazards.stage import WAITING, InFlight, Stage
 from tests.hazards.suite import hazard
+from tests.threads import nervous_switching
 
 LATE = """
 from __future__ import annotations
