@@ -90,7 +90,7 @@ class _Child:
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         self._interrupted = True
         if self._status is None:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError):  # it has just ended: its status says so
                 os.kill(self._number, number)
 
     def answer(self) -> str:

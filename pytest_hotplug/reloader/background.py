@@ -48,5 +48,5 @@ class Background:
                 del self._wanted[name]
             try:
                 self._reload(name)
-            except Exception:
+            except BaseException:  # an exit, too, would end the thread in silence, and all that is asked for later
                 LOG.exception("hotplug.background_reload_failed", extra={"plugin": name})

@@ -33,7 +33,7 @@ class _Job:
     def run(self) -> None:
         try:
             self.result = self._context.run(self._function)
-        except BaseException as error:  # noqa: BLE001  # raised again in the thread that waits
+        except BaseException as error:  # noqa: BLE001  # raised again in the thread that waits; one that gave up has said so
             self.error = error
         finally:
             self.done.set()
