@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from pytest_hotplug import PluginLoadError, PluginManager, UnknownPlugin
+from pytest_hotplug import PluginLoadError, PluginManager, Reloaded, UnknownPlugin
 from pytest_hotplug.reloader.fingerprint import MAX_FILES, hash_of
 from tests.reloader.workshop import Workshop, running
 
@@ -344,6 +344,23 @@ def test_a_lock_file_decides_what_may_run(shop: Workshop) -> None:
     shop.write("subject", "main.py", TWO + "\n")
     write_lock()
     assert manager.execute("subject") == 2
+
+
+def test_a_user_that_may_not_run_does_not_hold_up_its_base(shop: Workshop) -> None:
+    """S35: the user's new bytes don't stand in plugins.lock: it serves on as it is, on the base's new version."""
+    shop.plugin("base", ONE)
+    user = "from ..base.main import run as base\nM = {n}\ndef run(): return M, base()\n"
+    shop.plugin("user", user.format(n=1), {"depends_on": ["base"]})
+    manager = shop.manager()
+    assert manager.execute("user") == (1, 1)
+    shop.write("base", "main.py", TWO)
+    files = [path for path in sorted(shop.plugins.glob("*/*")) if path.is_file()]
+    sums = {path.relative_to(shop.plugins).as_posix(): hashlib.sha256(path.read_bytes()) for path in files}
+    (shop.plugins / "plugins.lock").write_text("".join(f"{s.hexdigest()}  {name}\n" for name, s in sums.items()))
+    shop.write("user", "main.py", user.format(n=2))
+    assert isinstance(manager.reload("base"), Reloaded)
+    assert manager.execute("user") == (1, 2)
+    assert "main.py differs from plugins.lock" in manager.get_plugin_hot_info("user")["error"]
 
 
 def test_commit_mode_waits_until_the_version_is_whole(shop: Workshop) -> None:
