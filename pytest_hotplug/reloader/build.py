@@ -30,6 +30,7 @@ from pytest_hotplug.reloader.limits import limits_of
 from pytest_hotplug.reloader.loader import Loader, State, manifest_of, prepare_package
 from pytest_hotplug.reloader.manifest import EntryPoint, Manifest
 from pytest_hotplug.reloader.modules import Namespace
+from pytest_hotplug.reloader.refusals import Surroundings
 from pytest_hotplug.reloader.registry import Registry, Seen, Slot
 from pytest_hotplug.reloader.retirement import tell_problems
 from pytest_hotplug.reloader.settings import Settings
@@ -127,6 +128,11 @@ class Build:
             goes_free = bool(self.left_out) or name in self._along
             if name in self.from_disk and (name == fault.plugin or not goes_free):
                 yield name, found
+
+    def among(self, plugin: str) -> Surroundings:
+        """Return what a plugin is tried with: what it needs, what needs it, and what came with it."""
+        needed = {used for manifest in self._manifests.values() for used in manifest.depends_on}
+        return self._parts.checker.surroundings(sorted({*needed, *self._affected, *self.fresh} - {plugin}))
 
     def prepare(self) -> None:
         """Read manifests, compile, import package prefixes: what can be done before the guard is taken."""
@@ -387,4 +393,5 @@ def _cycle(found: Found, path: Iterable[str]) -> Fault:
         message,
         found.path,
         remedy="Break the circle in depends_on or imports.",
+        own_bytes=False,  # another plugin may open it as well
     )

@@ -7,7 +7,7 @@ where files are waited for until they rest. Executes nothing and decides nothing
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from pytest_hotplug.reloader.fingerprint import Snapshot, Unsettled, look_at, se
 from pytest_hotplug.reloader.git_lock import GitLock
 from pytest_hotplug.reloader.leases import Leases
 from pytest_hotplug.reloader.loader import manifest_of
-from pytest_hotplug.reloader.refusals import Refusal, refuse
+from pytest_hotplug.reloader.refusals import Refusal, Surroundings, refuse
 from pytest_hotplug.reloader.registry import Registry, Seen, Slot
 from pytest_hotplug.reloader.settings import Settings
 from pytest_hotplug.reloader.trust import check_trust
@@ -109,9 +109,24 @@ class Checker:
             return False
         if not refusal.fault.own_bytes and _touched_since(refusal, slot.seen):
             return False  # a mode or an owner changed, which may be what it complained of
+        if not refusal.fault.own_bytes and self.surroundings(name for name, *_ in refusal.among) != refusal.among:
+            return False
         if refusal.through_dependency and not self._is_to_blame(refusal.fault.plugin):
             return False
         return refusal.fault.slug != "calls-in-flight" or self._leases.calls_of(slot.name) > 0
+
+    def surroundings(self, names: Iterable[str]) -> Surroundings:
+        """Return what lies on disk, and what serves, of other plugins."""
+        return tuple((name, self._on_disk(name), self._served(name)) for name in names)
+
+    def _on_disk(self, name: str) -> str:
+        slot = self._registry.slots.get(name)
+        seen = self.look_again(slot) if slot is not None else None
+        return seen.digest if seen is not None else ""
+
+    def _served(self, name: str) -> str:
+        serving = self._registry.serving.get(name)
+        return serving.digest if serving is not None else ""
 
     def _is_to_blame(self, plugin: str) -> bool:
         """Tell whether a plugin that another one needs is still as it was when it was refused."""

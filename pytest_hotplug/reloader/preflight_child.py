@@ -112,6 +112,7 @@ class _Loader(Loader):
     homes: Mapping[str, Path] = {}
     forks: _Forks
     begin: Callable[[str], None]
+    at = ""  # the plugin whose code runs
 
     def at_home(self, found: Found) -> Found:
         home = self.homes.get(found.name)
@@ -127,11 +128,15 @@ class _Loader(Loader):
         first: Callable[[Namespace], None],
         entry_point: EntryPoint | None,
     ) -> Generation:
+        outer, self.at = self.at, found.name
         self.begin(found.name)
         try:
             return super().load(self.at_home(found), snapshot, manifest, number, load, first, entry_point)
         finally:
             self.forks.back_in_our_code()
+            self.at = outer
+            if outer:  # its code goes on, and may end the process
+                self.begin(outer)
 
     def check(self, found: Found, snapshot: Snapshot, manifest: Manifest) -> EntryPoint | None:
         return super().check(self.at_home(found), snapshot, manifest)

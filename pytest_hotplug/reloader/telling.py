@@ -54,7 +54,8 @@ class Telling:
             if serving is None or serving.digest != found.digest:
                 on_disk = own.pin.disk if found.home is not None and own.pin is not None else found.digest
                 through = fault.plugin != name and not build.affects(fault.plugin)
-                own.refusal = refuse(fault, on_disk, found.look, own.refusal, through_dependency=through)
+                among = build.among(name)
+                own.refusal = refuse(fault, on_disk, found.look, own.refusal, through_dependency=through, among=among)
 
     def kept(self, slot: Slot, reason: str, message: str = "", error: Fault | None = None) -> Outcome:
         """Log `message` as a warning if there is one, and return that nothing changed."""

@@ -276,6 +276,20 @@ def test_an_edge_that_turns_round_is_no_circle(shop: Workshop, two: PluginManage
     assert (two.execute("base"), two.execute("user")) == (2, 2)
 
 
+@pytest.mark.parametrize("first", ["base", "user"])
+def test_a_circle_that_another_plugin_opens_is_no_longer_refused(
+    shop: Workshop, two: PluginManager, first: str
+) -> None:
+    """N13: the edge that closed it was refused; once the other one is gone it serves, without another save."""
+    shop.write("base", "plugin.json", '{"depends_on": ["user"]}')
+    assert isinstance(two.reload("base"), KeptCurrent)
+    shop.write("user", "plugin.json", "{}")
+    shop.write("user", "main.py", "def run(): return 2\n")
+    two.reload(first)
+    assert isinstance(two.execute("base"), int)
+    assert two.get_plugin_hot_info("base")["depends_on"] == ["user"]
+
+
 def test_a_rollback_does_not_fail_for_a_broken_edit_of_a_user(shop: Workshop, two: PluginManager) -> None:
     """R6: going back is for emergencies; the user's last good version comes along, its broken bytes do not."""
     shop.write("base", "main.py", BASE.format(n=2))

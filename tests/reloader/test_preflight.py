@@ -222,6 +222,18 @@ def test_a_dependents_own_new_bytes_are_tried_too(shop: Workshop, temporary: Pat
     assert (manager.execute("subject"), manager.execute("base")) == (2, 2)
 
 
+def test_a_process_that_ends_is_blamed_on_whose_code_ran(shop: Workshop, temporary: Path) -> None:
+    """The child had just loaded what the plugin needs: that one ended nothing."""
+    shop.plugin("base", "def run(): return 1\n")
+    shop.plugin("subject", ONE, {"depends_on": ["base"]})
+    manager = shop.manager(preflight="child")
+    assert manager.execute("subject") == 1
+    shop.write("subject", "main.py", "import os\nos._exit(0)\n")
+    outcome = manager.reload("subject")
+    assert outcome.error is not None
+    assert (outcome.error.slug, outcome.error.plugin) == ("process-ended", "subject")
+
+
 def test_bytes_that_no_child_saw_are_not_loaded(shop: Workshop, temporary: Path) -> None:
     """A plugin that only this process would import on the way is left for a look of its own, which tries it."""
     shop.plugin("other", "N = 5\ndef run(): return N\n")
