@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -63,13 +64,14 @@ def save(path: Path, old: str, new: str) -> None:
 class Watched:
     """`pytest --hotplug-watch` without a terminal, read through `--hotplug-events -`; a context manager."""
 
-    def __init__(self, project: Path, *arguments: str) -> None:
+    def __init__(self, project: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         self.project = project
         self.events: list[dict[str, Any]] = []
         self._inbox: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pytest", "--hotplug-watch", "--hotplug-events", "-", *arguments],
             cwd=project,
+            env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

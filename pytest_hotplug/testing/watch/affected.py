@@ -46,6 +46,9 @@ class Uses:
         return Uses(self.plugins | other.plugins, self.files | other.files)
 
 
+NOTHING = Uses()
+
+
 @dataclass
 class Map:
     """What every known test uses. Changed by the watch loop alone."""
@@ -58,9 +61,14 @@ class Map:
     collected: dict[Path, Uses] = field(default_factory=dict)  # test file -> what its import used
     broken: set[Path] = field(default_factory=set)  # test files that could not be collected
     imported: set[Path] = field(default_factory=set)  # first-party code that collection imported
+    _files: dict[str, Path] = field(default_factory=dict)  # test file as node ids name it -> its path
 
     def file_of(self, nodeid: str) -> Path:
-        return self.root / nodeid.split("::")[0]
+        name = nodeid.partition("::")[0]
+        path = self._files.get(name)
+        if path is None:  # asked for every test at every save
+            path = self._files[name] = self.root / name
+        return path
 
     def is_test_file(self, path: Path) -> bool:
         return path in self.collected or (
@@ -118,28 +126,30 @@ class Map:
     def _users(self, path: Path, plugin: str, loaded: str, opened: str) -> list[Selected]:
         found = []
         real = _real(path)
-        for nodeid, uses in self._used():
-            if plugin and plugin in uses.plugins:
+        exists = path.exists()
+        for nodeid, test, file in self._used():
+            if plugin and (plugin in test.plugins or plugin in file.plugins):
                 found.append(Selected(nodeid, loaded))
-            elif real in uses.files:
+            elif real in test.files or real in file.files:
                 found.append(Selected(nodeid, opened))
-            elif not path.exists() and real.parent in uses.files:
+            elif not exists and (real.parent in test.files or real.parent in file.files):
                 found.append(Selected(nodeid, f"listed {path.parent.name}/"))
         return found or self._listed(real)
 
-    def _used(self) -> Iterator[tuple[str, Uses]]:
-        """Yield every known test, and every test file that could not be collected, with what it uses."""
+    def _used(self) -> Iterator[tuple[str, Uses, Uses]]:
+        """Yield every known test, and every test file that could not be collected, with what it and its file use."""
         for nodeid, uses in self.tests.items():
-            yield nodeid, uses | self.collected.get(self.file_of(nodeid), Uses())
+            yield nodeid, uses, self.collected.get(self.file_of(nodeid), NOTHING)
         for file in self.broken & self.collected.keys():  # what it imports may mend it
-            yield self._shown(file), self.collected[file]
+            yield self._shown(file), self.collected[file], NOTHING
 
     def _listed(self, path: Path) -> list[Selected]:
         """Return tests that listed a directory in which the file, or the new directory that holds it, appeared."""
         shown = _shown_in(path)
         return [
             Selected(nodeid, f"listed {directory.name}/")
-            for nodeid, uses in self._used()
+            for nodeid, *both in self._used()
+            for uses in both
             for directory in shown & uses.files
         ]
 

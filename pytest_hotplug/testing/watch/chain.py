@@ -53,6 +53,7 @@ class Chain:
         self._configured: Peer | None = None
         self._collected: Peer | None = None
         self._collecting: Forked | None = None  # the process behind _collected
+        self._configuration = self._collection = Holds(frozenset())
         self._existed: frozenset[Path] = frozenset()
         self._changed: set[Path] = set()  # since the collection began
         self._ends = 0
@@ -100,7 +101,7 @@ class Chain:
         self._changed.update(paths)
         self._failed = ""
         if self._configured is not None and self._configured.facts is not None:
-            why = why_configuration_is_old(paths, self._place.root, _holds(self._configured.facts))
+            why = why_configuration_is_old(paths, self._place.root, self._configuration)
             if why:
                 self._discard(why)
                 return
@@ -115,8 +116,7 @@ class Chain:
     def _drop_old_collection(self, paths: Iterable[Path]) -> None:
         if self.facts is None:
             return
-        holds = _holds(self.facts, self._existed)
-        why = why_collection_is_old(paths, holds, self._place.is_test_file)
+        why = why_collection_is_old(paths, self._collection, self._place.is_test_file)
         if why:
             self._drop_collection(why)
 
@@ -172,10 +172,12 @@ class Chain:
             peer.facts = facts
             if peer is self._collected:
                 return self._is_armed(facts)
+            self._configuration = _holds(facts)
         return False
 
     def _is_armed(self, facts: dict[str, Any]) -> bool:
         self._old = ""
+        self._collection = _holds(facts, self._existed)
         self._drop_old_collection(self._changed)
         if self.facts is None:
             return False
@@ -257,6 +259,7 @@ class Chain:
         self._collected = self._configured = self._collecting = None
         self._old = "the warm processes are being started"
         for peer in peers:
+            peer.disown()
             peer.close()
         return zygote
 

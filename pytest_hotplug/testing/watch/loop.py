@@ -70,7 +70,8 @@ class WatchLoop:
         self._root = config.rootpath
         self._directory = config.invocation_params.dir
         given = [str(argument) for argument in config.invocation_params.args]
-        self._arguments = arguments_of_runs(given, self._root, config.pluginmanager.hasplugin("xdist"))
+        xdist = any(map(config.pluginmanager.hasplugin, ("xdist", "xdist.plugin")))
+        self._arguments = arguments_of_runs(given, self._root, xdist)
         self._project = project
         self._settings = project.settings if project else Settings()
         self._log = EventLog(events)
@@ -115,6 +116,7 @@ class WatchLoop:
                     self._fallback(self._watching.reason)
                 self._start_host()
                 self._runs.explain()
+                self._learn_plugins()
                 self._log.write("ready", backend=self._watching.backend)
                 self._begin_run()
                 self._serve(keys)
@@ -364,7 +366,6 @@ class WatchLoop:
 
     def _begin_run(self) -> None:
         self._agenda.strike("begin")
-        self._learn_plugins()
         if not self._results.begin_run():
             if self._results.waiting:
                 self._screen.say(f"hotplug: nothing runs: no test that waits is one where {self._results.filters}")

@@ -37,6 +37,7 @@ class Peer:
         self._answers: queue.SimpleQueue[tuple[dict[str, Any], list[int]]] = queue.SimpleQueue()
         self._codes: dict[int, queue.SimpleQueue[int | None]] = {}
         self._number = 0
+        self._disowned = False
         threading.Thread(target=self._read, name="hotplug-peer", daemon=True).start()
 
     def fork(self, kind: str, facts: dict[str, Any], descriptors: Sequence[int]) -> Forked | str:
@@ -62,13 +63,17 @@ class Peer:
         """Let it leave, once what it has forked has ended."""
         self._channel.finish()
 
+    def disown(self) -> None:
+        """Take no exit code for one any more: what ends from now on was ended by us."""
+        self._disowned = True
+
     def _read(self) -> None:
         while (told := self._channel.receive()) is not None:
             for facts, descriptors in told:
                 if facts["kind"] in ("started", "refused"):
                     self._answers.put((facts, descriptors))
                 elif facts["kind"] == "exited":
-                    self._codes.pop(facts["number"]).put(facts["code"])
+                    self._codes.pop(facts["number"]).put(None if self._disowned else facts["code"])
                 else:
                     self._inbox.put(("peer", (self, facts)))
         self._answers.put(({"kind": "refused", "reason": "the warm process ended"}, []))

@@ -50,13 +50,19 @@ class Runs:
         self._tell = tell
         self._log = log
         self._never = _why_always_cold(config)
-        self._processes = _processes(config)
+        self._asked_for: int | None = getattr(config.option, "numprocesses", None)
+        self._processes = _processes(config, self._asked_for)
         self._chain = Chain(place, inbox, self._tell_once)
 
     def explain(self) -> None:
         """Say what is slower for the whole watch."""
         if self._never:
             self._tell_once(f"each run is a fresh process: {self._never}")
+        elif self._asked_for:
+            self._tell_once(
+                f"-n {self._asked_for}: runs that are worth it are split over {self._processes} forked "
+                "processes, without pytest-xdist"
+            )
 
     def _tell_once(self, reason: str) -> None:
         if reason not in self._told:
@@ -70,7 +76,8 @@ class Runs:
         self._chain.disarm()
         self._chain.look_at_environment()
         run, level, because = self._begin(order, seconds)
-        self._log("run", level=level, because=because)
+        processes = run.processes if isinstance(run, WarmRun) else 1
+        self._log("run", level=level, because=because, processes=processes)
         return run
 
     def _begin(self, order: Order, seconds: Mapping[str, float]) -> tuple[Run, str, str]:
@@ -139,13 +146,12 @@ def _why_always_cold(config: pytest.Config) -> str:
     return why_never_warm(config)
 
 
-def _processes(config: pytest.Config) -> int:
+def _processes(config: pytest.Config, asked_for: int | None) -> int:
     """Return how many processes a run may use: as many as cores, or as `-n` says; one where order counts."""
     option = config.option
     if option.maxfail or option.basetemp:
         return 1
-    wanted = getattr(option, "numprocesses", None)
-    return max(1, int(wanted)) if wanted is not None else len(os.sched_getaffinity(0))
+    return len(os.sched_getaffinity(0)) if asked_for is None else max(1, asked_for)
 
 
 def _files(order: Order) -> frozenset[str] | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ __all__ = ["descriptors", "why_each_run_needs_its_own", "why_never_warm", "why_n
 _HARMLESS = ("_pytest.", "pytest_hotplug.", "xdist.", "pytest_asyncio", "pytest_timeout", "pytest_randomly",
              "pytest_cov", "_hypothesis", "anyio.")  # fmt: skip
 _LAST_HOOKS = ("pytest_sessionfinish", "pytest_unconfigure")
+LINGERS = 0.1  # seconds that the kernel may take to end a thread
 _ORDERS_BY_CACHE = ("lf", "failedfirst", "newfirst", "stepwise")
 
 
@@ -29,9 +31,11 @@ def why_never_warm(config: pytest.Config) -> str:
 
 
 def why_not_fork() -> str:
-    """Return why this process must not fork now."""
-    threads = len(os.listdir("/proc/self/task"))
-    return f"{threads - 1} more thread{'s' if threads > 2 else ''} run where tests are collected" if threads > 1 else ""
+    """Return why this process must not fork now. One that was joined may still be there for a moment."""
+    deadline = time.monotonic() + LINGERS
+    while (others := len(os.listdir("/proc/self/task")) - 1) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return f"{others} more thread{'s run' if others > 1 else ' runs'} where tests are collected" if others else ""
 
 
 def why_not_collected(config: pytest.Config, before: Iterable[str]) -> str:

@@ -54,6 +54,7 @@ class WarmRun:
     """A run that goes on in forked processes."""
 
     def __init__(self, parts: Sequence[Part], inbox: queue.SimpleQueue[Message], out: IO[Any]) -> None:
+        self.processes = len(parts)
         self._parts = parts
         self._inbox = inbox
         self._out = out

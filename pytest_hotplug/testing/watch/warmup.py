@@ -19,14 +19,17 @@ __all__ = ["freeze", "use_the_sandbox_once"]
 
 
 def use_the_sandbox_once(project: TestProject) -> None:
-    """Compile every plugin, and load a plugin of our own in a sandbox that is thrown away."""
+    """Compile every plugin; copy one into a sandbox that is thrown away, and execute another, of our own, there."""
     from pytest_hotplug.testing.sandbox import Hotplug
 
-    for found in project.plugins().values():
+    plugins = project.plugins()
+    for found in plugins.values():
         for path in found.path.rglob("*.py"):
             _compile(path)
     with tempfile.TemporaryDirectory() as directory, Hotplug(Path(directory), project) as hotplug:
         try:
+            for name in [*plugins][:1]:
+                hotplug.add(name)  # no code of the project's may run here: runs would inherit what it did
             hotplug.create("hotplug_warm_up", {"main.py": "def run():\n    pass\n"}, manifest={}).execute()
         except HotplugError:
             return  # settings under which such a plugin is refused: then the first run pays

@@ -29,7 +29,12 @@ from pytest_hotplug.testing.watch.fresh import begin_afresh, leave, speak_to
 from pytest_hotplug.testing.watch.lifeline import Lifeline
 from pytest_hotplug.testing.watch.messages import Messages, Order, Remembered
 from pytest_hotplug.testing.watch.parked import Parked, Work
-from pytest_hotplug.testing.watch.surprises import descriptors, why_each_run_needs_its_own, why_not_collected
+from pytest_hotplug.testing.watch.surprises import (
+    descriptors,
+    why_each_run_needs_its_own,
+    why_not_collected,
+    why_not_fork,
+)
 
 __all__ = ["park_configured"]
 
@@ -55,7 +60,8 @@ def park_configured(config: pytest.Config) -> None:
     else:
         opened = OpenedFiles()
         opened.start()
-        go_on = partial(_collect, work=work, streams=told["streams"], lifeline=lifeline, opened=opened)
+        before = descriptors()
+        go_on = partial(_collect, work, told["streams"], lifeline, opened, before)
     config.stash[ZYGOTE_WORK] = go_on
 
 
@@ -67,11 +73,14 @@ def _run(config: pytest.Config, work: Work) -> None:
     _leave_in_the_end(config, child)
 
 
-def _collect(config: pytest.Config, work: Work, streams: list[int], lifeline: Lifeline, opened: OpenedFiles) -> None:
+def _collect(
+    work: Work, streams: list[int], lifeline: Lifeline, opened: OpenedFiles, before: list[str], config: pytest.Config
+) -> None:
     """Go on as the process that collects everything."""
     (end,) = work.descriptors
     channel = Channel(socket.socket(fileno=end))
-    config.pluginmanager.register(Collected(config, channel, lifeline, opened, streams), "hotplug-collected")
+    collected = Collected(config, channel, lifeline, opened, streams, before)
+    config.pluginmanager.register(collected, "hotplug-collected")
 
 
 def _leave_in_the_end(config: pytest.Config, child: Child) -> None:
@@ -83,14 +92,20 @@ class Collected:
     """The pytest plugin of the process that collects everything; in its children, what renews them."""
 
     def __init__(
-        self, config: pytest.Config, channel: Channel, lifeline: Lifeline, opened: OpenedFiles, streams: list[int]
+        self,
+        config: pytest.Config,
+        channel: Channel,
+        lifeline: Lifeline,
+        opened: OpenedFiles,
+        streams: list[int],
+        before: list[str],
     ) -> None:
         self._config = config
         self._channel = channel
         self._lifeline = lifeline
         self._opened = opened
         self._streams = streams
-        self._open_before = descriptors()
+        self._open_before = before
         self._listed: set[Path] = set()
         self._basetemp: Path | None = None
         self._remembered = Remembered()
@@ -110,9 +125,7 @@ class Collected:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
         """Wait here; go on in forked processes, with what they shall run. Nothing is run when the watch is over."""
-        armed = self._arm(session)
-        self._lifeline.release()
-        self._channel.send(armed)
+        self._channel.send(self._arm(session))
         work = self._parked.wait()
         if work is None:
             self._close()
@@ -127,7 +140,7 @@ class Collected:
         used = [Path(file) for facts in self._remembered.of_kind("file") for file in facts["files"]]
         self._listed.update(path for path in used if path.is_dir())
         self._basetemp = make_basetemp(self._config)
-        armed = {
+        armed: dict[str, Any] = {
             "kind": "armed",
             "tests": [item.nodeid for item in session.items],
             "broken": [facts["nodeid"] for facts in self._remembered.of_kind("report")],
@@ -135,11 +148,11 @@ class Collected:
             "listed": sorted(map(str, self._listed)),
             "modules": _modules_worth_preloading(),
             "basetemp": str(self._basetemp or ""),
-            "unfit": why_not_collected(self._config, self._open_before),
             "once": why_each_run_needs_its_own(self._config),
         }
         self._warm_up(session)
-        return armed
+        self._lifeline.release()
+        return {**armed, "unfit": why_not_fork() or why_not_collected(self._config, self._open_before)}
 
     def _warm_up(self, session: pytest.Session) -> None:
         from pytest_hotplug.testing.watch.warmup import freeze, use_the_sandbox_once
