@@ -45,6 +45,7 @@ def holders_of(canaries: Iterable[ref[Canary]], serving: Canary | None, public: 
     `public` is the plugin's public name: classes without a method hold no code, and so no canary;
     they are looked for by the module that they say they come from.
     """
+    gc.unfreeze()  # what a parent froze before it forked is seen by no search, and a verdict would depend on that
     gc.collect()
     deadline = time.monotonic() + PATIENCE
     alive = (canary for weak in list(canaries) if (canary := weak()) is not None)

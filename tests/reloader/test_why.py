@@ -55,6 +55,17 @@ def test_a_registry_that_holds_an_old_instance_is_named(manager: PluginManager) 
     assert manager.why("subject")["holders"] == []
 
 
+def test_what_was_frozen_is_searched_too(manager: PluginManager) -> None:
+    """Watch mode forks its runs from a frozen heap: the answer is the same there."""
+    registry["handler"] = manager.execute("subject")
+    gc.collect()
+    gc.freeze()
+    manager.force_reload_plugin("subject")
+    (holder,) = manager.why("subject")["holders"]
+    assert holder["chain"] == [f"module {__name__}", "['registry']", "['handler']"]
+    registry.clear()
+
+
 def test_a_class_in_a_dispatch_registry_is_named(shop: Workshop) -> None:
     """X07: `singledispatch.register` of a host's function keeps the class; the answer says which and where."""
     code = f"from {__name__} import render\nclass Own: pass\nrender.register(Own, lambda value: 'x')\ndef run(): pass\n"

@@ -245,6 +245,23 @@ def test_what_the_end_of_a_session_takes_away_is_there_for_the_next_run(project:
             assert counts(watched.verdict()) == (1, 0, 0)
 
 
+def test_what_conftests_put_into_the_environment_is_there_for_imports(project: Path) -> None:
+    """A module that reads it at import is not imported ahead of the conftest."""
+    place = project / ".venv-like"
+    place.mkdir()
+    (place / "reads_early.py").write_text("import os\nSAW = os.environ.get('FOR_IMPORTS')\n")
+    (project / "conftest.py").write_text("import os\nos.environ['FOR_IMPORTS'] = 'yes'\nimport reads_early\n")
+    test = project / "plugins" / "counter" / "test_counter.py"
+    test.write_text("import reads_early\n\n\ndef test_it_counts():\n    assert reads_early.SAW == 'yes'\n")
+    with Watched(project, environment={"PYTHONPATH": str(place)}) as watched:
+        watched.verdict()
+        for number in range(3):
+            watched.next("armed")
+            test.write_text(test.read_text() + f"# {number}\n")
+            assert level(watched) == "configured"
+            assert counts(watched.verdict()) == (1, 0, 0)
+
+
 # -- edits at any moment ----------------------------------------------------------------------
 
 

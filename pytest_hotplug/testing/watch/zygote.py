@@ -58,10 +58,7 @@ def park_configured(config: pytest.Config) -> None:
         speak_to(config, told["streams"], capturing=True)
         go_on: Callable[[pytest.Config], object] = partial(_run, work=work)
     else:
-        opened = OpenedFiles()
-        opened.start()
-        before = descriptors()
-        go_on = partial(_collect, work, told["streams"], lifeline, opened, before)
+        go_on = partial(_collect, work, told["streams"], lifeline, Before())
     config.stash[ZYGOTE_WORK] = go_on
 
 
@@ -73,13 +70,21 @@ def _run(config: pytest.Config, work: Work) -> None:
     _leave_in_the_end(config, child)
 
 
-def _collect(
-    work: Work, streams: list[int], lifeline: Lifeline, opened: OpenedFiles, before: list[str], config: pytest.Config
-) -> None:
+class Before:
+    """What there was before any code of the project was executed; files that are opened are recorded from then on."""
+
+    def __init__(self) -> None:
+        self.descriptors = descriptors()
+        self.environment = _environment()
+        self.opened = OpenedFiles()
+        self.opened.start()
+
+
+def _collect(work: Work, streams: list[int], lifeline: Lifeline, before: Before, config: pytest.Config) -> None:
     """Go on as the process that collects everything."""
     (end,) = work.descriptors
     channel = Channel(socket.socket(fileno=end))
-    collected = Collected(config, channel, lifeline, opened, streams, before)
+    collected = Collected(config, channel, lifeline, streams, before)
     config.pluginmanager.register(collected, "hotplug-collected")
 
 
@@ -96,16 +101,14 @@ class Collected:
         config: pytest.Config,
         channel: Channel,
         lifeline: Lifeline,
-        opened: OpenedFiles,
         streams: list[int],
-        before: list[str],
+        before: Before,
     ) -> None:
         self._config = config
         self._channel = channel
         self._lifeline = lifeline
-        self._opened = opened
+        self._before = before
         self._streams = streams
-        self._open_before = before
         self._listed: set[Path] = set()
         self._basetemp: Path | None = None
         self._remembered = Remembered()
@@ -118,8 +121,8 @@ class Collected:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection(self) -> Iterator[None]:
         # What conftests listed, and pytest itself: its own search for test files, next, is not for this list.
-        self._listed = {path for path in self._opened.stop() if path.is_dir()}
-        self._opened.start()
+        self._listed = {path for path in self._before.opened.stop() if path.is_dir()}
+        self._before.opened.start()
         return (yield)
 
     @pytest.hookimpl(tryfirst=True)
@@ -136,7 +139,7 @@ class Collected:
         return None
 
     def _arm(self, session: pytest.Session) -> dict[str, Any]:
-        files = {path for path in self._opened.stop() if not path.is_dir()}
+        files = {path for path in self._before.opened.stop() if not path.is_dir()}
         used = [Path(file) for facts in self._remembered.of_kind("file") for file in facts["files"]]
         self._listed.update(path for path in used if path.is_dir())
         self._basetemp = make_basetemp(self._config)
@@ -146,13 +149,14 @@ class Collected:
             "broken": [facts["nodeid"] for facts in self._remembered.of_kind("report")],
             "files": sorted({*map(str, files), *map(str, used), *first_party_files()}),
             "listed": sorted(map(str, self._listed)),
-            "modules": _modules_worth_preloading(),
+            # One that reads the environment at import must see it as conftests have made it.
+            "modules": _modules_worth_preloading() if _environment() == self._before.environment else [],
             "basetemp": str(self._basetemp or ""),
             "once": why_each_run_needs_its_own(self._config),
         }
         self._warm_up(session)
         self._lifeline.release()
-        return {**armed, "unfit": why_not_fork() or why_not_collected(self._config, self._open_before)}
+        return {**armed, "unfit": why_not_fork() or why_not_collected(self._config, self._before.descriptors)}
 
     def _warm_up(self, session: pytest.Session) -> None:
         from pytest_hotplug.testing.watch.warmup import freeze, use_the_sandbox_once
@@ -212,6 +216,11 @@ def first_party_files() -> list[str]:
     files = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
     real = {os.path.realpath(file) for file in files if isinstance(file, str)}
     return sorted(file for file in real if is_first_party(file))
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment without what pytest itself puts there."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
 
 
 def _modules_worth_preloading() -> list[str]:
