@@ -137,7 +137,8 @@ def _record(config: pytest.Config) -> None:
     options = vars(config.known_args_namespace)  # config.option is not filled yet
     given = {name: options.get(f"hotplug_{name}") for name in names}
     wanted = {name: config.getini(f"hotplug_{name}") if value is None else value for name, value in given.items()}
-    if not any(wanted.values()) or CHOSEN_BY_WATCHER in os.environ or options.get("hotplug_watch"):
+    watches = config.getini("hotplug_watch") if options.get("hotplug_watch") is None else options["hotplug_watch"]
+    if not any(wanted.values()) or CHOSEN_BY_WATCHER in os.environ or watches:
         return
     from pytest_hotplug.testing.affected.run import Wish, begin
 

@@ -18,7 +18,7 @@ __all__ = ["MONITORED", "Entered", "place_in_file"]
 MONITORED = hasattr(sys, "monitoring")
 _NAME = "pytest-hotplug"
 
-Tell = Callable[[str, str], None]  # (file as compiled, qualified name@line)
+Tell = Callable[[str, str], bool]  # (file as compiled, qualified name@line) -> whether anybody wanted to know
 
 
 def place_in_file(code: CodeType) -> str:
@@ -74,8 +74,8 @@ class Entered:
 
     def _entered(self, code: CodeType, offset: int) -> object:
         found = self._places.get(id(code))
-        if found is not None:
-            self._tell(code.co_filename, found[1])
+        if found is not None and not self._tell(code.co_filename, found[1]):
+            return None  # nobody records just now; the next time somebody may
         return sys.monitoring.DISABLE  # type: ignore[attr-defined]  # 3.12
 
 

@@ -57,6 +57,13 @@ class Map:
         numbers = tuple(dict.fromkeys(self.part_of(part) for part in parts))
         self.put(nodeid, Test(numbers, outcome, duration))
 
+    def take(self, other: Map) -> None:
+        """Take over what a run learned; what was known of its tests before is dropped."""
+        self.trees.update(other.trees)
+        numbers = [self.part_of(other.seen[number] for number in part) for part in other.parts]
+        for nodeid, test in other.tests.items():
+            self.put(nodeid, Test(tuple(numbers[part] for part in test.parts), test.outcome, test.duration))
+
     def put(self, nodeid: str, test: Test) -> None:
         """Let a test have these parts, which are known already."""
         self.forget(nodeid)

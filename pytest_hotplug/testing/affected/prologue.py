@@ -27,7 +27,7 @@ _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 class Prologue:
     """Installed while recording; `tell` gets (file as compiled, qualified name@line)."""
 
-    def __init__(self, tell: Callable[[str, str], None], is_first_party: Callable[[str], str]) -> None:
+    def __init__(self, tell: Callable[[str, str], bool], is_first_party: Callable[[str], str]) -> None:
         self._tell = tell
         self._is_first_party = is_first_party
         self._finder = _Finder(self)

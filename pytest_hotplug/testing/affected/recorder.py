@@ -44,6 +44,7 @@ class Recorder:
         self._imports_of = ImportsOf(first_party, places, lambda file: self._imports.get(file, _NOTHING).imports)
         self._brought: dict[tuple[frozenset[str], int], dict[str, Any]] = {}
         self._executed = 0
+        self._told: Facts | None = None  # what functions have told since they were last asked to
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -87,6 +88,7 @@ class Recorder:
         """Credit what happens to all tests of one file."""
         with self._scope(self._collected.setdefault(self.first_party.name(path), Facts())):
             yield
+        self._let_tell(self.everywhere)
 
     @contextmanager
     def crediting(self, facts: Facts) -> Iterator[None]:
@@ -95,15 +97,25 @@ class Recorder:
             yield
         if self._scopes:
             self._scopes[-1].add(facts)
+            self._told = self._scopes[-1]  # of what it missed meanwhile it knows by now
 
     @contextmanager
     def _scope(self, facts: Facts) -> Iterator[None]:
         before, self._scopes = self._scopes, [*self._scopes, facts]
-        self._entered.again()
+        self._let_tell(facts)
         try:
             yield
         finally:
             self._scopes = before
+
+    def _let_tell(self, facts: Facts) -> None:
+        """Let every function tell once more, unless these facts hold all that was told since the last time.
+
+        Each time costs: the interpreter then looks at all code anew that runs, pytest's own as well.
+        """
+        if facts is not self._told:
+            self._told = facts
+            self._entered.again()
 
     # -- answers --------------------------------------------------------------------------------
 
@@ -182,13 +194,14 @@ class Recorder:
         self._credit(lambda facts: facts.imports.add(name))
         self._entered.again()  # what this import calls is its own, even if another one called it before
 
-    def _enters(self, path: str, place: str) -> None:
+    def _enters(self, path: str, place: str) -> bool:
         if not self._scopes:
-            return
+            return False
         name = self.first_party.name(path)
         block = (name, WHOLE if self.first_party.is_copy(path) else place)  # what was edited counts as a whole
         if name and block not in self._scopes[-1].blocks:
             self._credit(lambda facts: facts.blocks.add(block))
+        return True
 
     def _credit(self, add: Callable[[Facts], Any]) -> None:
         """Add to the scope at hand, and to the import under way."""
