@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,6 +118,21 @@ def test_x_lets_the_tests_that_failed_last_run_first(terminal: Any, project: Pat
     terminal.expect(r"test_pipeline\.py [^\n]*F")
     terminal.expect(r"test_counter\.py [^\n]*\.")
     terminal.expect("hotplug: 1 failed")
+
+
+def test_u_shows_the_changed_lines_that_no_test_runs(terminal: Any, project: Path) -> None:
+    """Promise 7: before a commit one sees at a key what of one's edit is untested; where there is no git, that."""
+    terminal.send("u")
+    terminal.expect("git")
+    for command in ("init -q", "add .", "-c user.name=a -c user.email=a@example.org commit -qm one"):
+        subprocess.run(["git", *command.split()], cwd=project, check=True)
+    terminal.send("u")
+    terminal.expect("no Python file differs")
+    main = project / "plugins" / "counter" / "main.py"
+    save(main, "    return 1\n", "    if __name__ == 'never':\n        return 2\n    return 1\n")
+    terminal.expect("hotplug: 1 passed")
+    terminal.send("u")
+    terminal.expect(r"no test runs plugins/counter/main\.py:3[^-,]")
 
 
 def test_every_key_of_the_help_is_a_command_and_no_key_means_two() -> None:

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -23,6 +23,9 @@ from pytest_hotplug.testing.stash import CHOSEN_BY_WATCHER, SESSION
 from pytest_hotplug.testing.watch.lifeline import Lifeline
 from pytest_hotplug.testing.watch.mentions import mentioned_plugins
 from pytest_hotplug.testing.watch.messages import Messages, Order, Tells, file_of
+
+if TYPE_CHECKING:
+    from pytest_hotplug.testing.watch.unrun import Measurement
 
 __all__ = ["Child", "register_child", "run_what_was_chosen"]
 
@@ -59,6 +62,7 @@ class Child:
         self._fixtures: dict[int, frozenset[Path]] = {}
         self._opened = OpenedFiles()
         self._running: list[set[Path]] = []
+        self._measurement: Measurement | None = None
         config.option.usepdb = config.option.trace = False  # the watcher has said that there is no debugger
 
     def narrow(self, order: Order) -> None:
@@ -69,6 +73,10 @@ class Child:
             self._config.args = [str(self._root / file) for file in files if (self._root / file).exists()]
         if not order.first:
             self._config.option.no_header = True
+        if order.measure:
+            from pytest_hotplug.testing.watch.unrun import Measurement
+
+            self._measurement = Measurement(order.measure)
 
     def take_over(self, order: Order, tells: Tells, items: list[pytest.Item], told: list[dict[str, Any]]) -> None:
         """Go on where another process has collected `items` and kept, as `told`, what their files used."""
@@ -226,6 +234,8 @@ class Child:
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
         """Say that the run came to its end; the exit code alone could be anybody's who left the process."""
+        if self._measurement is not None:
+            self._tells.send("lines", executed=self._measurement.stop())
         if self.code is not None:
             self._tells.send("finished", stopped=self._stopped)
         self._tells.close()

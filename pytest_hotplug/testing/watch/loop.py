@@ -13,7 +13,7 @@ import queue
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from pytest_hotplug.reloader.errors import UsageError
 from pytest_hotplug.reloader.settings import Settings
 from pytest_hotplug.testing.project import TestProject
 from pytest_hotplug.testing.stash import SESSION
@@ -102,6 +103,7 @@ class WatchLoop:
         self._unaffecting: list[str] = []  # what changed since the last run and chose no test
         self._prompt: Prompt | None = None
         self._paused = False
+        self._changed_lines: dict[Path, frozenset[int]] = {}  # that the run at hand measures
         self._started = 0.0
 
     # -- life -----------------------------------------------------------------------------------
@@ -253,6 +255,32 @@ class WatchLoop:
     def _do_explain(self) -> None:
         self._screen.explain(self._results.chosen, self._unaffecting)
 
+    def _do_show_unrun(self) -> None:
+        """Run what changed lines affect once more, measured; its verdict comes with the lines that nothing ran."""
+        from pytest_hotplug.testing.watch.unrun import changed_lines
+
+        try:
+            changed = changed_lines(self._root)
+        except UsageError as error:
+            self._screen.say(f"hotplug: {error}", "yellow")
+            return
+        if not changed:
+            self._screen.say("hotplug: no Python file differs from the last commit")
+            return
+        self._changed_lines = changed
+        self._results.want(self._map.affected(changed))
+        if self._results.waiting:
+            self._restart_run("")
+        else:
+            self._show_unrun({})
+
+    def _show_unrun(self, executed: Mapping[str, Iterable[int]]) -> None:
+        from pytest_hotplug.testing.watch.unrun import unrun_lines
+
+        left = {self._shown(path): lines for path, lines in unrun_lines(self._changed_lines, executed).items()}
+        self._changed_lines = {}
+        self._screen.unrun(left)
+
     def _do_pause(self) -> None:
         self._paused = not self._paused
         if self._paused:
@@ -377,7 +405,8 @@ class WatchLoop:
         self._log.write("selected", tests=tests, left_out=self._results.left_out())
         self._started = time.monotonic()
         chosen = None if reasons is None else list(reasons)
-        order = Order(chosen, first=not self._map.tests, ahead=self._results.ahead())
+        measure = [os.fspath(path) for path in self._changed_lines]
+        order = Order(chosen, first=not self._map.tests, ahead=self._results.ahead(), measure=measure)
         self._run = self._runs.begin(order, self._results.seconds)
 
     def _cancel_run(self) -> None:
@@ -435,6 +464,8 @@ class WatchLoop:
             self._screen.say(f"hotplug: {trouble}; the tests that it did not finish stay pending", "red")
         self._log.write("verdict", **verdict.counts, outdated=verdict.outdated, failures=verdict.failures)
         self._screen.verdict(verdict, left_out, time.monotonic() - self._started)
+        if self._changed_lines:
+            self._show_unrun(self._results.executed or {})
         assert self._watching is not None, "the watch began before the first run"
         self._screen.waiting(self._watching.backend, self._results.filters)
         self._host_the_loaded()

@@ -6,6 +6,7 @@ The order comes once. The messages are JSON lines in a pipe, each with a `kind`:
 - `file` path, plugins, files: what the collection of a test file used;
 - `test` nodeid, ended, seconds, plugins, files: what a test used, and whether it came to its end;
 - `report` nodeid, outcome, collecting, duration, failure: what became of it;
+- `lines` executed: which lines of the files to measure were executed, by path;
 - `finished` stopped: the run came to its end, or why it was stopped.
 """
 
@@ -24,7 +25,8 @@ __all__ = ["Messages", "Order", "Remembered", "Tells", "file_of"]
 class Order:
     """What to run: node ids and test files, None for all; `part` is what one of several processes does of it.
 
-    Tests that stand in `ahead` come before all others.
+    Tests that stand in `ahead` come before all others. Of the files in `measure` the run tells which
+    lines it executed.
     """
 
     chosen: Sequence[str] | None
@@ -32,6 +34,7 @@ class Order:
     part: Sequence[str] | None = None
     leads: bool = True  # tells what is collected and planned for all parts
     ahead: Sequence[str] = ()
+    measure: Sequence[str] = ()
 
     def facts(self) -> dict[str, Any]:
         """Return what `Order(**facts)` makes the same order of."""

@@ -40,6 +40,7 @@ class Results:
         self.chosen: dict[str, str] | None = None  # of the run at hand, with reasons; None: all tests
         self.filters = Filters()
         self.failed_first = False
+        self.executed: dict[str, list[int]] | None = None  # lines of files that the run at hand measures
         self._map = known
         self._pending: dict[str, str] = {}  # node id or test file -> why it must run
         self._all_pending = True
@@ -100,6 +101,7 @@ class Results:
 
     def forget_outcomes(self) -> None:
         """Drop what the run at hand told of its tests: it is about old bytes."""
+        self.executed = None
         self._in_run = {}
         self._broken_now = {}
         self._done = set()
@@ -140,6 +142,9 @@ class Results:
             self._in_run[nodeid] = facts["outcome"]
         if "failure" in facts:
             self._failures[nodeid] = facts["failure"]
+
+    def _heard_lines(self, facts: dict[str, Any]) -> None:
+        self.executed = facts["executed"]
 
     def _heard_finished(self, facts: dict[str, Any]) -> None:
         """Take note only: its output is complete when the process has ended."""

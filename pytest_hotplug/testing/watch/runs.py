@@ -81,7 +81,7 @@ class Runs:
         return run
 
     def _begin(self, order: Order, seconds: Mapping[str, float]) -> tuple[Run, str, str]:
-        because = self._never or ("it is the first one" if order.first else self._chain.why_not_configured())
+        because = self._never or _why_cold(order) or self._chain.why_not_configured()
         if because:
             return self._cold(order), "cold", because
         because = self._chain.why_not_collected(_files(order))
@@ -136,6 +136,12 @@ class Runs:
     def stop(self) -> None:
         """End the warm processes."""
         self._chain.stop()
+
+
+def _why_cold(order: Order) -> str:
+    if order.first:
+        return "it is the first one"
+    return "lines are measured" if order.measure else ""
 
 
 def _why_always_cold(config: pytest.Config) -> str:

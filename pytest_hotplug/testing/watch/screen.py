@@ -53,6 +53,13 @@ class Screen:
         for path in unaffecting:
             self.say(f"  {path} chose none: no test is known to use it")
 
+    def unrun(self, left: Mapping[str, Sequence[int]]) -> None:
+        """Print the changed lines that no test runs."""
+        if not left:
+            self.say("hotplug: a test runs every line that you changed since the last commit", "green")
+        for path, lines in left.items():
+            self.say(f"hotplug: no test runs {path}:{_spans(lines)}", "yellow")
+
     def changed(self, paths: list[str]) -> None:
         shown = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
         self.say(f"\nhotplug: {shown} changed", "bold")
@@ -78,3 +85,14 @@ class Screen:
         self.say(text, "bold red" if not good else "bold yellow" if verdict.outdated else "bold green")
         for nodeid in verdict.still:
             self.say(f"  still failing: {nodeid}", "red")
+
+
+def _spans(lines: Sequence[int]) -> str:
+    """Return numbers as people write them: 3-5, 9."""
+    spans: list[list[int]] = []
+    for line in lines:
+        if spans and line == spans[-1][1] + 1:
+            spans[-1][1] = line
+        else:
+            spans.append([line, line])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
