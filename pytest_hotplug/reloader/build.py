@@ -77,7 +77,7 @@ class Build:
         self.fresh = dict(fresh)
         self.left_out: frozenset[str] = frozenset()  # by an attempt that failed: the next one can do without them
         self._wanted = frozenset(fresh)
-        self._along: set[str] = set()  # dependents whose new bytes came along unasked
+        self._along: set[str] = set()  # came along unasked: dependents' new bytes, and what was needed and is sound
         self._held = held  # their new bytes stay out, whoever depends on what
         self.order: list[str] = []
         self.candidates: dict[str, Generation] = {}
@@ -356,6 +356,7 @@ class Build:
     def _discard(self) -> None:
         """Take down what was built: nothing of a refused version may live on."""
         timeout = self._parts.settings.retire_timeout
+        self._along.update(set(self.order) - self._wanted)
         for name in reversed(self.order):
             generation = self.candidates[name]
             problems = self._parts.loader.unload(generation, started=generation in self._started, timeout=timeout)

@@ -304,3 +304,15 @@ def _served(manager: PluginManager) -> bool:
         return bool(manager.execute("user") == 1)
     except PluginLoadError:
         return False
+
+
+@pytest.mark.parametrize("fault", sorted(FAULTS))
+def test_a_good_plugin_loads_although_one_that_needs_it_could_not(shop: Workshop, fault: str) -> None:
+    """R32: `user` needs a broken plugin as well; `base`, which came along with it, is none the worse for that."""
+    shop.plugin("base", BASE.format(n=1))
+    shop.plugin("broken", FAULTS[fault])
+    shop.plugin("user", "def run(): return 1\n", {"depends_on": ["base", "broken"]})
+    manager = shop.manager()
+    with pytest.raises(PluginLoadError):
+        manager.load("user")
+    assert manager.execute("base") == 1
