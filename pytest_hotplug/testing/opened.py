@@ -2,8 +2,9 @@
 
 One audit hook for the process, added when recording is first asked for; it can't be removed, so it
 returns at once while nobody records. Every thread counts. What is only written or newly created
-doesn't, nor do the files of Python itself and of installed packages. A mere `exists()` or `stat()`
-raises no audit event, so it stays unseen, and so does what child processes read. Knows no tests.
+doesn't, nor do the files of Python itself and of installed packages, nor what the import system
+lists. A mere `exists()` or `stat()` raises no audit event, so it stays unseen, and so does what child
+processes read. Knows no tests.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from typing import Any
 __all__ = ["OpenedFiles", "is_first_party"]
 
 _WRITES = os.O_WRONLY | os.O_TRUNC | os.O_EXCL  # none of them reads what was there before
+_METADATA = ("importlib", "metadata", "__init__.py")
 _LISTING = ("os.listdir", "os.scandir")
+# They list whole directories to look for one name.
+_LISTERS = ("<frozen importlib._bootstrap_external>", os.path.join(os.path.dirname(os.__file__), *_METADATA))
 
 
 def _foreign() -> tuple[str, ...]:
@@ -72,7 +76,7 @@ class OpenedFiles:
 
 def _heard(event: str, arguments: tuple[Any, ...]) -> None:
     recording = _recording
-    if not recording:
+    if not recording or (event in _LISTING and sys._getframe(1).f_code.co_filename in _LISTERS):
         return
     name = _read_by(event, arguments)
     if name is None or name.startswith(_FOREIGN):

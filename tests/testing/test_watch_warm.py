@@ -136,6 +136,14 @@ def test_a_conftest_is_executed_again(watched: Watched, project: Path) -> None:
     assert counts(watched.verdict()) == (1, 0, 0)
 
 
+def test_a_file_that_appears_where_modules_are_looked_for_changes_nothing(watched: Watched, project: Path) -> None:
+    """The import system lists the project's root; a file there that is no source is nothing that was collected."""
+    (project / "notes.txt").write_text("1")
+    watched.next("change", paths=["notes.txt"])
+    save(main_of(project, "counter"), "return 1", "return 2")
+    assert level(watched) == "collected"
+
+
 # -- the same verdicts ------------------------------------------------------------------------
 
 EDITS: list[tuple[str, str, str]] = [
@@ -309,12 +317,12 @@ def test_a_file_that_is_written_in_two_steps_is_run_once(watched: Watched, proje
 
 
 def test_many_tests_are_split_over_processes(project: Path) -> None:
-    """Two files of slow tests run in two processes; the verdict and the failures are those of one run."""
-    for name in ("one", "two"):
+    """Three files of slow tests run in two processes; the verdict and the failures are those of one run."""
+    for name in ("one", "two", "three"):
         (project / "tests" / f"test_{name}.py").write_text(
             "import os, time\nfrom pathlib import Path\n\n\n"
-            f"def test_{name}(hotplug):\n    hotplug.load('counter')\n    time.sleep(0.1)\n"
-            f"    Path({str(project / name)!r}).write_text(str(os.getpid()))\n    assert {name!r} == 'one'\n"
+            f"def test_{name}(hotplug):\n    hotplug.load('counter')\n    time.sleep(1)\n"
+            f"    Path({str(project / name)!r}).write_text(str(os.getpid()))\n    assert {name!r} != 'two'\n"
         )
     with Watched(project, "-p", "xdist", "-n", "2") as watched:
         assert "-n 2" in watched.next("fallback")["reason"]
@@ -323,10 +331,10 @@ def test_many_tests_are_split_over_processes(project: Path) -> None:
         save(main_of(project, "counter"), "return 1", "return 2 - 1")
         assert watched.next("run")["processes"] == 2
         verdict = watched.verdict()
-        assert counts(verdict) == (2, 1, 0)
+        assert counts(verdict) == (3, 1, 0)
         assert [failure["nodeid"] for failure in verdict["failures"]] == ["tests/test_two.py::test_two"]
-        watched.wait_for_text("assert 'two' == 'one'")
-    assert (project / "one").read_text() != (project / "two").read_text()
+        watched.wait_for_text("assert 'two' != 'two'")
+    assert len({(project / name).read_text() for name in ("one", "two", "three")}) == 2
 
 
 # -- ends -------------------------------------------------------------------------------------
