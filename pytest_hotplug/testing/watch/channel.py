@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -50,6 +51,8 @@ class Channel:
             return None
         if not part:
             return None
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)  # what a test starts must not hold our pipes open
         self._descriptors += descriptors
         *lines, self._begun = (self._begun + part).split(b"\n")
         return list(self._complete(lines))

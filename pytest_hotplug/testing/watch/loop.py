@@ -183,7 +183,7 @@ class WatchLoop:
         raise _Finished
 
     def _on_interrupt(self, _: None) -> None:
-        if self._run is None and not self._agenda.strike("begin"):
+        if self._run is None:
             raise _Finished
         self._cancel_run()
         if self._files_moved():
@@ -330,11 +330,15 @@ class WatchLoop:
         # The files of the verdict in the making have moved: what it covers runs again, with what is new.
         # What is still pending from earlier runs comes along: nobody knows what it would use now.
         self._many |= len(changed) > BURST or (self._root / ".git" / "index.lock").exists()
+        self._begin_when_sound()
+
+    def _begin_when_sound(self) -> None:
+        """Begin at once, or after some quiet where files may not be as they are meant."""
+        self._end_run("a file changed during the run")
         if self._many or self._suspects:
-            self._end_run("a file changed during the run")
             self._agenda.put_off("begin", QUIET, self._begin_if_quiet)
         else:
-            self._restart_run("a file changed during the run")
+            self._begin_run()
 
     def _begin_if_quiet(self) -> None:
         """Begin the run that has waited, unless files have moved that nobody told of."""
@@ -437,7 +441,7 @@ class WatchLoop:
         trouble = self._results.why_unfinished(code)
         if self._files_moved():  # the verdict would be about old bytes
             if not self._paused:
-                self._restart_run("a file changed during the run")
+                self._begin_when_sound()
                 return
             self._results.forget_outcomes()
             trouble = "a file changed during the run, and the watch is paused"

@@ -50,6 +50,7 @@ class Peer:
         except OSError:
             return "the warm process is gone"
         except queue.Empty:
+            self.close()  # an answer that comes late would be taken for the next one's
             return "the warm process doesn't answer"
         if answer["kind"] == "started":
             return Forked(answer["process"], received[0], code)
