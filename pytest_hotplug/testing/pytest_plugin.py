@@ -138,7 +138,7 @@ def _record(config: pytest.Config) -> None:
     given = {name: options.get(f"hotplug_{name}") for name in names}
     wanted = {name: config.getini(f"hotplug_{name}") if value is None else value for name, value in given.items()}
     watches = config.getini("hotplug_watch") if options.get("hotplug_watch") is None else options["hotplug_watch"]
-    if not any(wanted.values()) or CHOSEN_BY_WATCHER in os.environ or watches:
+    if not any(wanted.values()) or watches:
         return
     from pytest_hotplug.testing.affected.run import Wish, begin
 
@@ -168,7 +168,12 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
         from pytest_hotplug.testing.watch.zygote import park_configured
 
         park_configured(early_config)
-    _record(early_config)
+    if CHOSEN_BY_WATCHER in os.environ or ZYGOTE_WORK in early_config.stash:
+        from pytest_hotplug.testing.watch.recording import begin_recording
+
+        begin_recording(early_config)
+    else:
+        _record(early_config)
 
 
 @pytest.hookimpl(tryfirst=True)

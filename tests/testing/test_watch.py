@@ -114,9 +114,9 @@ def test_a_test_file_that_does_not_compile_hides_no_other(watched: Watched, proj
     test = plugin(project, "counter") / "test_counter.py"
     save(test, "def test_it_counts", "def broken(:\n\n\ndef test_it_counts")
     assert watched.verdict()["errors"] == 1
-    save(plugin(project, "greeter") / "main.py", "return hello", "return  hello")
+    save(plugin(project, "greeter") / "main.py", "return hello(name)", "return hello(str(name))")
     verdict = watched.verdict()
-    assert verdict["passed"] == 2
+    assert verdict["passed"] == 1
     assert [failure["nodeid"] for failure in verdict["failures"]] == ["plugins/counter/test_counter.py"]
     save(test, "def broken(:\n\n\n", "")
     assert watched.verdict()["failures"] == []
@@ -171,7 +171,7 @@ def test_a_test_that_imports_its_plugin_directly_is_chosen(watched: Watched, pro
     while not {"test_direct_1", "test_direct_2"} <= seen:  # one batch or two
         watched.verdict()
         seen |= {event["nodeid"].rpartition("::")[2] for event in watched.events if event["event"] == "report"}
-    save(plugin(project, "counter") / "main.py", "return 1", "return 1  # changed")
+    save(plugin(project, "counter") / "main.py", "return 1", "return 2 - 1")
     assert watched.chosen() == {"test_direct_1", "test_direct_2", "test_it_counts"}
     assert watched.verdict()["passed"] == 3
 

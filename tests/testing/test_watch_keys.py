@@ -104,7 +104,7 @@ def test_w_says_why_the_last_tests_were_chosen_and_why_none(terminal: Any, proje
     save(project / "notes" / "notes.txt", "nobody", "still nobody")
     terminal.expect("no test depends on it")
     terminal.send("w")
-    terminal.expect("loaded counter")
+    terminal.expect(r"counter/main\.py: run\(\) changed")
     terminal.expect("notes.txt chose none")
 
 

@@ -38,7 +38,10 @@ class FirstParty:
         kinds = ("stdlib", "platstdlib", "purelib", "platlib")
         environment = [sys.prefix] if sys.prefix != sys.base_prefix else []
         python = [sysconfig.get_path(kind) for kind in kinds]
+        ourselves = os.fspath(Path(__file__).resolve().parents[2])
         foreign = [place for place in (*python, *environment) if not _holds(place, self.root)]
+        if not ourselves.startswith(self._inside):  # an editable installation is none of the project's code
+            foreign.append(ourselves)
         self._foreign = _below([*foreign, *map(str, excluded)])
         self._outside = _below([*_SYSTEM, tempfile.gettempdir()])  # of no interest unless the root lies there
         self._names: dict[str, str] = {}

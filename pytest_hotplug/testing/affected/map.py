@@ -7,6 +7,7 @@ answered for in milliseconds. Belongs to one thread; in memory alone, `storage` 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -113,6 +114,10 @@ class Map:
         """Yield the tests that depend on what was seen, by its number."""
         for part in self._parts_with.get(number, ()):
             yield from self._tests_with.get(part, ())
+
+    def uses(self, nodeid: str, path: str) -> bool:
+        """Tell whether a test depends on something at a path, or on all that there is."""
+        return any(seen.what.path in (path, os.path.dirname(path)) for seen in self.dependencies(nodeid))
 
     def dependencies(self, nodeid: str) -> frozenset[Seen]:
         """Return all that a test depends on."""

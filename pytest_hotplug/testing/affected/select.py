@@ -56,8 +56,17 @@ def affected_now(known: Map, contents: Contents, first_party: FirstParty, record
     return _finished(known, selection, [*recorded], contents, recorded)
 
 
-def affected_by(known: Map, changed: Iterable[str], contents: Contents, first_party: FirstParty) -> Selection:
-    """Return the tests that these changed files affect, by their names; nothing else is looked at."""
+def affected_by(
+    known: Map,
+    changed: Iterable[str],
+    contents: Contents,
+    first_party: FirstParty,
+    came_or_went: Iterable[str] | None = None,
+) -> Selection:
+    """Return the tests that these changed files affect, by their names; nothing else is looked at.
+
+    `came_or_went` are those that are new or gone; None: as far as what tests saw of them tells.
+    """
     selection = Selection()
     paths = sorted(set(changed))
     for path in paths:
@@ -65,8 +74,9 @@ def affected_by(known: Map, changed: Iterable[str], contents: Contents, first_pa
             _compare(known, place, contents, selection, only=("listing", "plugin") if place != path else ())
         if counts_for_processes(path):
             _choose_everything(known, path, selection)
-    new = [path for path in paths if _vanished_or_appeared(known, path, contents)]
-    _choose_namers(known, new, first_party, selection)
+    if came_or_went is None:
+        came_or_went = [path for path in paths if _vanished_or_appeared(known, path, contents)]
+    _choose_namers(known, came_or_went, first_party, selection)
     return _finished(known, selection, paths, contents)
 
 

@@ -23,6 +23,7 @@ from pytest_hotplug.testing.stash import CHOSEN_BY_WATCHER, SESSION
 from pytest_hotplug.testing.watch.lifeline import Lifeline
 from pytest_hotplug.testing.watch.mentions import mentioned_plugins
 from pytest_hotplug.testing.watch.messages import Messages, Order, Tells, file_of
+from pytest_hotplug.testing.watch.recording import TellsWhatTestsUse
 
 if TYPE_CHECKING:
     from pytest_hotplug.testing.watch.unrun import Measurement
@@ -63,6 +64,7 @@ class Child:
         self._opened = OpenedFiles()
         self._running: list[set[Path]] = []
         self._measurement: Measurement | None = None
+        self._used = TellsWhatTestsUse()
         config.option.usepdb = config.option.trace = False  # the watcher has said that there is no debugger
 
     def narrow(self, order: Order) -> None:
@@ -203,6 +205,7 @@ class Child:
             self._report(report, "error", collecting=True)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._used.tell(report, self._tells)
         if report.when == "call" or report.outcome != "passed":
             outcome = "error" if report.when != "call" and report.failed else report.outcome
             self._report(report, outcome)

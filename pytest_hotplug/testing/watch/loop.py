@@ -34,6 +34,7 @@ from pytest_hotplug.testing.watch.commands import command_of
 from pytest_hotplug.testing.watch.contents import Contents, watch_roots
 from pytest_hotplug.testing.watch.filters import Filters
 from pytest_hotplug.testing.watch.keys import Keys
+from pytest_hotplug.testing.watch.knowledge import Knowledge
 from pytest_hotplug.testing.watch.log import EventLog
 from pytest_hotplug.testing.watch.messages import Order
 from pytest_hotplug.testing.watch.peer import Peer
@@ -87,6 +88,7 @@ class WatchLoop:
         self._contents = Contents(self._roots, self._root, self._log.path)
         self._map = Map(self._root, self._plugin_dirs, tuple(config.getini("python_files")))
         self._results = Results(self._map)
+        self._knowledge = Knowledge(self._root)
         self._host: HostProcess | None = None
         self._host_ends = 0
         self._hosted: set[str] = set()
@@ -100,7 +102,7 @@ class WatchLoop:
         self._many = False  # files are being changed by the dozen
         self._run: Run | None = None
         self._judged_later: set[Path] = set()  # changed during the run, of no known use to any test
-        self._unaffecting: list[str] = []  # what changed since the last run and chose no test
+        self._unaffecting: dict[str, str] = {}  # what changed since the last run and chose no test, and why
         self._prompt: Prompt | None = None
         self._paused = False
         self._changed_lines: dict[Path, frozenset[int]] = {}  # that the run at hand measures
@@ -131,6 +133,7 @@ class WatchLoop:
             self._runs.stop()
             if self._host is not None:
                 self._host.stop()
+            self._knowledge.close()
             self._log.close()
             for number, handler in previous.items():
                 signal.signal(number, handler)
@@ -268,7 +271,7 @@ class WatchLoop:
             self._screen.say("hotplug: no Python file differs from the last commit")
             return
         self._changed_lines = changed
-        self._results.want(self._map.affected(changed))
+        self._results.want(self._knowledge.users(changed) | self._affected(changed))
         if self._results.waiting:
             self._restart_run("")
         else:
@@ -360,11 +363,18 @@ class WatchLoop:
         self._tell_host(changed)
         self._runs.changed(changed)
         self._suspects = {path for path in self._suspects.union(changed) if is_suspect(path)}
-        affected = self._map.affected(changed)
+        affected = self._affected(changed)
         self._results.want(affected)
         if not affected:
-            self._unaffecting += shown
+            self._unaffecting |= {**dict.fromkeys(shown, "no test is known to use it"), **self._knowledge.why_none}
         return bool(affected)
+
+    def _affected(self, changed: Iterable[Path]) -> dict[str, str]:
+        """Return what these files affect, with reasons: known for tests that were recorded, guessed for the others."""
+        changed = list(changed)
+        known = self._knowledge.affected(changed)
+        guessed = {n: because for n, because in self._map.affected(changed).items() if not self._knowledge.knows(n)}
+        return {n: because for n, because in known.items() if n in self._map.tests} | guessed
 
     def _tell_host(self, changed: list[Path]) -> None:
         if self._host is None or self._project is None:
@@ -417,6 +427,7 @@ class WatchLoop:
         run, self._run = self._run, None
         if run is not None:
             run.cancel()
+            self._knowledge.forget_run()
 
     def _on_peer(self, message: tuple[Peer, dict[str, Any]]) -> None:
         self._runs.hear(*message)
@@ -425,7 +436,7 @@ class WatchLoop:
 
     def _on_run(self, message: tuple[Run, dict[str, Any]]) -> None:
         run, facts = message
-        if run is not self._run:
+        if run is not self._run or self._knowledge.hear(facts):
             return
         self._results.hear(facts)
         if facts["kind"] == "report":
@@ -456,13 +467,13 @@ class WatchLoop:
         moved = self._contents.look()
         if moved:
             self._note_change(moved, time.time())
-        affected = self._map.affected(moved | self._judged_later)
+        affected = self._affected(moved | self._judged_later)
         self._results.want(affected)
         return bool(affected) or any(map(self._map.may_matter, moved))
 
     def _publish(self, trouble: str) -> None:
         """Make the run's results the verdict; the tests that it didn't finish stay pending."""
-        left_out = self._results.left_out()
+        left_out, done = self._results.left_out(), self._results.done
         verdict = self._results.end_run(trouble)
         if trouble:
             self._screen.say(f"hotplug: {trouble}; the tests that it did not finish stay pending", "red")
@@ -474,6 +485,18 @@ class WatchLoop:
         self._screen.waiting(self._watching.backend, self._results.filters)
         self._host_the_loaded()
         self._runs.rest()
+        self._learn(done)
+
+    def _learn(self, done: Mapping[str, str]) -> None:
+        """Learn what the tests of the verdict used; an edit that came meanwhile is noticed, and is no part of it."""
+        moved: set[Path] = set()
+
+        def look() -> set[Path]:
+            moved.update(self._contents.look())
+            return moved
+
+        self._knowledge.learn(done, self._results.seconds, self._map.tests, look)
+        self._on_changed(moved, time.time())
 
     # -- host -----------------------------------------------------------------------------------
 

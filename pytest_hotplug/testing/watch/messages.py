@@ -5,6 +5,8 @@ The order comes once. The messages are JSON lines in a pipe, each with a `kind`:
 - `collected` tests; `planned` tests: what is there, what will run;
 - `file` path, plugins, files: what the collection of a test file used;
 - `test` nodeid, ended, seconds, plugins, files: what a test used, and whether it came to its end;
+- `part` name, part: something that tests use, told before the first of them that does;
+- `used` nodeid, parts, written: what one test used, down to functions, as names of parts;
 - `report` nodeid, outcome, collecting, duration, failure: what became of it;
 - `lines` executed: which lines of the files to measure were executed, by path;
 - `finished` stopped: the run came to its end, or why it was stopped.

@@ -160,9 +160,14 @@ class Results:
             return f"the process ended in the middle of the run, with exit code {code}"
         return f"the run was stopped: {self._stopped}" if self._stopped else ""
 
+    @property
+    def done(self) -> dict[str, str]:
+        """The outcome of each test that the run at hand brought to its end."""
+        return {nodeid: outcome for nodeid, outcome in self._in_run.items() if nodeid in self._done}
+
     def end_run(self, trouble: str) -> Verdict:
         """Make a verdict of the run; what it did not do stays pending."""
-        done = {nodeid: outcome for nodeid, outcome in self._in_run.items() if nodeid in self._done}
+        done = self.done
         self.trouble = trouble
         self._keep(done)
         self._settle_pending(trouble)

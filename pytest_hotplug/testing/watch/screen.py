@@ -42,7 +42,7 @@ class Screen:
     def clear(self) -> None:
         self._console.clear()
 
-    def explain(self, chosen: Mapping[str, str] | None, unaffecting: Sequence[str]) -> None:
+    def explain(self, chosen: Mapping[str, str] | None, unaffecting: Mapping[str, str]) -> None:
         """Say why each test of the last run was chosen (None: all were), and which changes since chose none."""
         if chosen is None:
             self.say("hotplug: all tests ran: the first run, or you asked for it")
@@ -50,8 +50,8 @@ class Screen:
             self.say(f"hotplug: {len(chosen)} chosen by the last change" if chosen else "hotplug: no test was chosen")
             for nodeid, because in chosen.items():
                 self.say(f"  {nodeid}: {because}")
-        for path in unaffecting:
-            self.say(f"  {path} chose none: no test is known to use it")
+        for path, why in unaffecting.items():
+            self.say(f"  {path} chose none: {why}")
 
     def unrun(self, left: Mapping[str, Sequence[int]]) -> None:
         """Print the changed lines that no test runs."""

@@ -1,0 +1,131 @@
+"""What the watch knows of what tests use, down to functions: learned from each run that stands, kept on disk.
+
+A test that was recorded runs only when something that it used has another content now. Of a test that
+was not, or whose run did not end well, nothing is known here: `affected` guesses for it. Belongs to the
+thread of the watch loop.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pytest_hotplug.testing.affected.contents import Contents
+from pytest_hotplug.testing.affected.learning import Learner
+from pytest_hotplug.testing.affected.map import Map
+from pytest_hotplug.testing.affected.select import affected_by, users_of
+from pytest_hotplug.testing.affected.surroundings import surroundings_of
+
+__all__ = ["Knowledge"]
+
+_NEVER = 2**63  # ns: the loop tells which files were written, by their content
+
+
+class Knowledge:
+    """The dependency map of one watch."""
+
+    def __init__(self, root: Path) -> None:
+        self._around = surroundings_of(root)
+        self._stored = self._around.storage.read()
+        self._known = self._stored.map
+        self._known.tests.clear()  # what was recorded before this watch counts once it has run again
+        self._parts: dict[str, dict[str, Any]] = {}
+        self._heard: dict[str, tuple[list[dict[str, Any]], list[str]]] = {}
+        self._unsure: set[str] = set()  # a file that they use changed before we had looked at it
+        self._writing: threading.Thread | None = None
+        self._tree: frozenset[str] = frozenset()  # the files that there were when something was learned last
+        self.why_none: Mapping[str, str] = {}
+
+    # -- learning -------------------------------------------------------------------------------
+
+    def hear(self, facts: Mapping[str, Any]) -> bool:
+        """Take in a message of a run if it is about what tests use; tell whether it was."""
+        if facts["kind"] == "part":
+            self._parts[facts["name"]] = facts["part"]
+        elif facts["kind"] == "used":
+            self._heard[facts["nodeid"]] = ([self._parts[name] for name in facts["parts"]], facts["written"])
+        else:
+            return False
+        return True
+
+    def forget_run(self) -> None:
+        """Drop what the run at hand told: its files have moved."""
+        self._heard = {}
+        self._parts = {}
+
+    def learn(
+        self,
+        outcomes: Mapping[str, str],
+        seconds: Mapping[str, float],
+        there: Collection[str],
+        moved: Callable[[], Collection[Path]],
+    ) -> None:
+        """Take over what the tests of a run used that stands: its files were the same at its end as at its start.
+
+        `there` are all tests that there are: what was known of others is dropped. `moved` returns files
+        that have changed since that end: nobody knows any more what the tests that use them saw.
+        """
+        learner = Learner(self._around, self._stored, os.environ, _NEVER)
+        for nodeid, outcome in outcomes.items():
+            if nodeid in self._heard:
+                parts, written = self._heard[nodeid]
+                path = str(self._around.root / nodeid.partition("::")[0])
+                learner.learn(nodeid, path, {"parts": parts, "written": written}, outcome, seconds.get(nodeid, 0.0))
+        self.forget_run()
+        contents = self._around.contents(self._stored.blocks)
+        learned = learner.learned(contents)
+        names = self._names(moved())
+        self._unsure -= learned.tests.keys()
+        self._unsure |= {nodeid for nodeid in learned.tests if any(learned.uses(nodeid, name) for name in names)}
+        self._take(learned, contents, there)
+
+    def _take(self, learned: Map, contents: Contents, there: Collection[str]) -> None:
+        self._known.take(learned)
+        self._tree = contents.tree()
+        gone = [nodeid for nodeid in self._known.tests if nodeid not in there]
+        for nodeid in gone:
+            self._known.forget(nodeid)
+        for path, (digest, blocks) in contents.blocks_read.items():
+            self._stored.blocks[path, digest] = blocks
+        self._keep(partial(self._around.storage.write, learned, [*gone, *self._unsure], contents.blocks_read))
+
+    def _keep(self, write: Callable[[], str]) -> None:
+        """Write beside the watch, which need not wait; what can't be written is only recorded again."""
+        self.close()
+        self._writing = threading.Thread(target=write, name="hotplug-map", daemon=True)
+        self._writing.start()
+
+    def close(self) -> None:
+        """Wait until everything is written."""
+        if self._writing is not None:
+            self._writing.join()
+
+    # -- asking ---------------------------------------------------------------------------------
+
+    def knows(self, nodeid: str) -> bool:
+        """Tell whether a test was recorded, and has not run since without being learned."""
+        return nodeid in self._known.tests and nodeid not in self._heard and nodeid not in self._unsure
+
+    def affected(self, changed: Iterable[Path]) -> dict[str, str]:
+        """Return which known tests these files affect, with reasons; `why_none` tells of files that affect none."""
+        names = self._names(changed)
+        contents = self._around.contents(self._stored.blocks)
+        new_or_gone = [name for name in names if (name in self._tree) != os.path.exists(self._path(name))]
+        selection = affected_by(self._known, names, contents, self._around.first_party, new_or_gone)
+        self.why_none = selection.chose_none
+        return selection.chosen
+
+    def users(self, files: Iterable[Path]) -> dict[str, str]:
+        """Return which known tests use any of these files, with reasons."""
+        return users_of(self._known, self._names(files)).chosen
+
+    def _path(self, name: str) -> str:
+        return self._around.first_party.path(name)
+
+    def _names(self, paths: Iterable[Path]) -> list[str]:
+        names = (self._around.first_party.name(os.path.realpath(path)) for path in paths)
+        return [name for name in names if name]
