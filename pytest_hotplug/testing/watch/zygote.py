@@ -139,6 +139,8 @@ class Collected:
         return None
 
     def _arm(self, session: pytest.Session) -> dict[str, Any]:
+        from pytest_hotplug.testing.watch.warmup import freeze
+
         files = {path for path in self._before.opened.stop() if not path.is_dir()}
         used = [Path(file) for facts in self._remembered.of_kind("file") for file in facts["files"]]
         self._listed.update(path for path in used if path.is_dir())
@@ -149,22 +151,25 @@ class Collected:
             "broken": [facts["nodeid"] for facts in self._remembered.of_kind("report")],
             "files": sorted({*map(str, files), *map(str, used), *first_party_files()}),
             "listed": sorted(map(str, self._listed)),
-            # One that reads the environment at import must see it as conftests have made it.
-            "modules": _modules_worth_preloading() if _environment() == self._before.environment else [],
             "basetemp": str(self._basetemp or ""),
             "once": why_each_run_needs_its_own(self._config),
         }
+        environment = _environment()
         self._warm_up(session)
         self._lifeline.release()
-        return {**armed, "unfit": why_not_fork() or why_not_collected(self._config, self._before.descriptors)}
+        # A module that reads the environment at import must see it as conftests have made it.
+        same = environment == self._before.environment
+        armed["modules"] = _modules_worth_preloading(self._config.rootpath) if same else []
+        armed["unfit"] = why_not_fork() or why_not_collected(self._config, self._before.descriptors)
+        freeze()
+        return armed
 
     def _warm_up(self, session: pytest.Session) -> None:
-        from pytest_hotplug.testing.watch.warmup import freeze, use_the_sandbox_once
+        from pytest_hotplug.testing.watch.warmup import use_the_sandbox_once
 
         hotplug = self._config.stash.get(SESSION, None)
         if hotplug is not None and any("hotplug" in getattr(item, "fixturenames", ()) for item in session.items):
             use_the_sandbox_once(hotplug.project)
-        freeze()
 
     # -- a run ----------------------------------------------------------------------------------
 
@@ -223,13 +228,23 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
 
 
-def _modules_worth_preloading() -> list[str]:
-    """Return third-party modules that collecting has imported, in that order, without those that pytest rewrites."""
+def _modules_worth_preloading(root: Path) -> list[str]:
+    """Return modules that collecting has imported and that no edit of the project changes, in that order."""
     return [
         name
         for name, module in list(sys.modules.items())
-        if (spec := getattr(module, "__spec__", None)) is not None
-        and type(spec.loader).__name__ != "AssertionRewritingHook"
-        and isinstance(file := getattr(module, "__file__", None), str)
-        and not is_first_party(os.path.realpath(file))
+        if isinstance(file := getattr(module, "__file__", None), str)
+        and (_is_ours(name, file, root) or _is_third_party(module, file))
     ]
+
+
+def _is_ours(name: str, file: str, root: Path) -> bool:
+    """Tell whether a module is one of this package, unless the package is the project itself."""
+    return name.startswith("pytest_hotplug.") and not Path(file).is_relative_to(root)
+
+
+def _is_third_party(module: Any, file: str) -> bool:
+    """Tell whether a module may be imported ahead; of what pytest rewrites it would complain."""
+    spec = getattr(module, "__spec__", None)
+    rewritten = spec is None or type(spec.loader).__name__ == "AssertionRewritingHook"
+    return not rewritten and not is_first_party(os.path.realpath(file))
