@@ -141,7 +141,7 @@ def test_a_class_that_cannot_be_collected_stays_an_error(project: Path) -> None:
             "class TestIt:\n    @pytest.mark.parametrize('missing', [1])\n    def test_it(self):\n        pass\n",
         )
         assert watched.verdict()["errors"] == 1
-        save(project / "plugins" / "greeter" / "main.py", "return hello", "return  hello")
+        save(project / "plugins" / "greeter" / "main.py", "return hello(name)", "return hello(str(name))")
         assert [f["nodeid"] for f in watched.verdict()["failures"]] == ["plugins/counter/test_counter.py::TestIt"]
         assert watched.end() == 1
 
@@ -166,7 +166,7 @@ def test_what_a_run_writes_does_not_begin_it_again(project: Path) -> None:
     with Watched(project, "--junitxml=report.xml") as watched:
         assert watched.verdict()["passed"] == 4
         save(counter(project) / "main.py", "return 1", "return 3")
-        save(project / "plugins" / "greeter" / "main.py", "return hello", "return  hello")
+        save(project / "plugins" / "greeter" / "main.py", "return hello(name)", "return hello(str(name))")
         assert watched.verdict()["errors"] == 0
         assert len([event for event in watched.events if event["event"] == "selected"]) < 10
 

@@ -23,6 +23,7 @@ _PACKAGE = f"{Path(__file__).resolve().parents[2]}{os.sep}"
 _SITES = tuple(f"{place}{os.sep}" for place in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
 _STDLIB = (*(f"{sysconfig.get_path(kind)}{os.sep}" for kind in ("stdlib", "platstdlib")), "<frozen ")
 _HERE = __file__
+_RESOURCES = f"{_PACKAGE}reloader{os.sep}resources.py"
 _IMPORT_SYSTEM = "<frozen importlib"
 # Whoever acts for itself, not for the code under test: pytest looks for tests, rewrites and shows
 # sources, coverage measures them, xdist starts workers. What two parts of pytest read is the test.
@@ -130,12 +131,13 @@ def _copy(listener: Listener, original: str, copy: str) -> None:
 
 
 def _resource(listener: Listener, path: str) -> None:
-    if _is_asked_by_code():
+    if _is_asked_by_code(through=_RESOURCES):
         listener.opened(path, writes=False)
 
 
 def _resources(listener: Listener, path: str) -> None:
-    listener.listed(path)
+    if _is_asked_by_code(through=_RESOURCES):
+        listener.listed(path)
 
 
 def _edit(listener: Listener, path: str) -> None:
@@ -164,12 +166,15 @@ _HANDLERS: dict[str, Callable[..., None]] = {
 }
 
 
-def _is_asked_by_code() -> bool:
-    """Tell whether tests, plugins or libraries ask; not the import system, pytest or ourselves for our own ends."""
+def _is_asked_by_code(through: str = _HERE) -> bool:
+    """Tell whether tests, plugins or libraries ask; not the import system, pytest or ourselves for our own ends.
+
+    `through` is a file of ours that only passes questions on.
+    """
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         file = frame.f_code.co_filename
-        if file == _HERE:
+        if file in (_HERE, through):
             frame = frame.f_back
             continue
         if file.startswith(_IMPORT_SYSTEM) or file in _OF_NO_ACCOUNT:

@@ -119,6 +119,10 @@ class Knowledge:
         self.why_none = selection.chose_none
         return selection.chosen
 
+    def can_tell(self, path: Path) -> bool:
+        """Tell whether what tests use of a file is recorded; not outside the project, where links may lead."""
+        return bool(self._names([path]))
+
     def users(self, files: Iterable[Path]) -> dict[str, str]:
         """Return which known tests use any of these files, with reasons."""
         return users_of(self._known, self._names(files)).chosen

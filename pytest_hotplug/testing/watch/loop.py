@@ -374,7 +374,8 @@ class WatchLoop:
         changed = list(changed)
         known = self._knowledge.affected(changed)
         guessed = {n: because for n, because in self._map.affected(changed).items() if not self._knowledge.knows(n)}
-        return {n: because for n, because in known.items() if n in self._map.tests} | guessed
+        foreign = self._map.affected(path for path in changed if not self._knowledge.can_tell(path))
+        return {n: because for n, because in known.items() if n in self._map.tests} | guessed | foreign
 
     def _tell_host(self, changed: list[Path]) -> None:
         if self._host is None or self._project is None:
