@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from pytest_hotplug.reloader.names import is_noise
 from pytest_hotplug.testing.affected.blocks import BODY, WHOLE, Blocks, digest_of, read_blocks
 from pytest_hotplug.testing.affected.first_party import FirstParty
 
-__all__ = ["TREE", "UNKNOWN", "Contents", "Dependency", "counts_for_processes"]
+__all__ = ["TREE", "UNKNOWN", "Contents", "Dependency", "bytes_of", "counts_for_processes"]
 
 UNKNOWN = "?"  # nobody knows which bytes the test saw; equal to nothing
 _CLOCK_TICK = 20_000_000  # ns by which a file system's clock may lag behind
@@ -168,11 +169,16 @@ class Contents:
                 yield name
 
     def _read(self, path: str) -> bytes | None:
-        try:
-            with open(self._first_party.path(path), "rb") as file:
-                return file.read()
-        except OSError:
-            return None
+        return bytes_of(self._first_party.path(path))
+
+
+def bytes_of(path: str) -> bytes | None:
+    """Return the bytes of a regular file, None for anything else: a pipe that a test made would never end."""
+    try:
+        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+            return file.read() if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None
+    except OSError:
+        return None
 
 
 def counts_for_processes(name: str) -> bool:

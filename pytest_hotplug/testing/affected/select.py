@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pytest_hotplug.testing.affected.blocks import BODY, DOCSTRINGS, WHOLE, Blocks
-from pytest_hotplug.testing.affected.contents import TREE, UNKNOWN, Contents, Dependency, counts_for_processes
+from pytest_hotplug.testing.affected.contents import TREE, UNKNOWN, Contents, Dependency, bytes_of, counts_for_processes
 from pytest_hotplug.testing.affected.first_party import FirstParty
 from pytest_hotplug.testing.affected.map import Map, Seen
 
@@ -239,7 +239,7 @@ def _choose_namers(
         return
     pattern = re.compile(rb"(?<!\w)(" + b"|".join(map(re.escape, set(words.values()))) + rb")(?!\w)")
     for source in [path for path in known.paths() if path.endswith(".py")]:
-        named = set(pattern.findall(_bytes(first_party.path(source))))
+        named = set(pattern.findall(bytes_of(first_party.path(source)) or b""))
         for path in (path for path, word in words.items() if word in named and path != source):
             for number, seen in known.seen_at(source):
                 if seen.what.kind in ("block", "code"):
@@ -253,11 +253,3 @@ def _word_of(path: str) -> bytes:
     if suffix != ".py":
         return os.fsencode(name)
     return os.fsencode(os.path.basename(directory) if stem == "__init__" else stem)
-
-
-def _bytes(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError:
-        return b""
