@@ -90,6 +90,13 @@ class Checker:
         serving = self._registry.serving.get(slot.name)
         return found if serving is None else found.sharing(serving.snapshot)
 
+    def try_again(self, slot: Slot) -> None:
+        """Look again, when asked by hand, at what was refused for how its files lie there: executes nothing twice."""
+        for name in self._registry.with_dependencies(slot.name):
+            own = self._registry.slots.get(name)
+            if own is not None and own.refusal is not None:
+                own.refusal = own.refusal.due()
+
     def is_settled_matter(self, slot: Slot, digest: str) -> bool:
         """Tell whether bytes of this digest serve, or are refused and not due for another try."""
         return self.is_served(slot, digest) or self._still_refused(slot, digest)
@@ -179,7 +186,7 @@ class Checker:
         except PluginFault as fault:
             if _pins(slot, "") and (pinned := self._pinned(slot, "")) is not None:
                 return pinned
-            slot.refusal = refuse(fault.fault, "", None, slot.refusal)
+            slot.refusal = refuse(fault.fault, "", None, slot.refusal, executed=False)
             raise
         self._saw(slot, found)
         return self._pinned(slot, found.digest) or self._admitted(slot, found)
@@ -191,7 +198,7 @@ class Checker:
             if self._settings.commit:
                 check_committed(slot.found, found, manifest_of(slot.found, found))
         except PluginFault as fault:
-            slot.refusal = refuse(fault.fault, found.digest, found.look, slot.refusal)
+            slot.refusal = refuse(fault.fault, found.digest, found.look, slot.refusal, executed=False)
             raise
         if self.tried is not None and transaction.current() and self.tried.get(slot.name) != found.digest:
             # A load is no time to try it: other loads wait. The next look finds, and tries, it before.

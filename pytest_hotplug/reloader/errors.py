@@ -56,7 +56,8 @@ class Fault:
 
     `slug` names the entry in docs/messages.md; `own_bytes` tells that only new content can
     help (a syntax error), in contrast to a fault from outside (a permission, a missing package);
-    `needs` are the distributions that are missing, `more` the other faults found at the same time.
+    `needs` are the distributions that are missing, `rests_on` files outside of the plugin, each with its
+    signature at the time, `more` the other faults found at the same time.
     """
 
     plugin: str
@@ -68,6 +69,7 @@ class Fault:
     remedy: str = TRY_AGAIN
     own_bytes: bool = True
     needs: tuple[str, ...] = ()
+    rests_on: tuple[tuple[str, tuple[int, int, int, int] | None], ...] = ()
     more: tuple[Fault, ...] = ()
 
     @property

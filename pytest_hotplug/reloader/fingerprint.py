@@ -37,6 +37,7 @@ __all__ = [
     "look_at",
     "settle",
     "snapshot",
+    "stamp_of",
     "unchanged",
 ]
 
@@ -163,6 +164,14 @@ def _places(
 
 def _signature(s: os.stat_result) -> Signature:
     return (s.st_mtime_ns, s.st_size, s.st_ino, s.st_ctime_ns)
+
+
+def stamp_of(path: Path) -> Signature | None:
+    """Return the signature of what a path leads to, of the link where it leads nowhere; None for no such name."""
+    for follow in (True, False):
+        with suppress(OSError):
+            return _signature(_stat(path, follow_symlinks=follow))
+    return None
 
 
 def _walk(

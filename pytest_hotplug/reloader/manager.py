@@ -300,9 +300,10 @@ class PluginManager:
     def reload(self, name: str) -> Outcome:
         """Act on changed content now; returns after the swap, never waits for running calls.
 
+        A version that was refused before any of its code ran (for a permission, say) is looked at again.
         Never raises for a broken plugin: see the Outcome. Raises UnknownPlugin.
         """
-        return self._hot_loader.reload(name)
+        return self._hot_loader.reload(name, by_hand=True)
 
     def force_reload_plugin(self, name: str) -> bool:
         """Load the plugin anew even if nothing changed; True when a fresh generation now serves."""

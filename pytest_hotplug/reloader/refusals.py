@@ -8,11 +8,12 @@ once when what it complained of changed. Polling alone executes nothing twice.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from pytest_hotplug.reloader.dependencies import installed_version
 from pytest_hotplug.reloader.errors import Fault
-from pytest_hotplug.reloader.fingerprint import Look
+from pytest_hotplug.reloader.fingerprint import Look, stamp_of
 
 __all__ = ["Refusal", "Surroundings", "refuse"]
 
@@ -34,10 +35,16 @@ class Refusal:
     installed: tuple[str | None, ...] = ()  # the versions of `fault.all_needs` at the time
     through_dependency: bool = False  # a plugin that this one needs is to blame
     among: Surroundings = ()  # what it was tried with: another version of one of them may be all that it lacks
+    executed: bool = True  # code of it may have run; False: its files alone were looked at
 
     def holds(self, digest: str) -> bool:
         """Tell whether these bytes are still refused now, without another try."""
-        return self.digest == digest and time.monotonic() < self.next_try and self.installed == _installed(self.fault)
+        waits = self.digest == digest and time.monotonic() < self.next_try
+        return waits and self.installed == _installed(self.fault) and not _overtaken(self.fault)
+
+    def due(self) -> Refusal:
+        """Return the same refusal, to be looked into again now, unless that would execute the same bytes once more."""
+        return self if self.fault.own_bytes or self.executed else replace(self, next_try=0.0)
 
 
 def refuse(
@@ -48,15 +55,21 @@ def refuse(
     *,
     through_dependency: bool = False,
     among: Surroundings = (),
+    executed: bool = True,
 ) -> Refusal:
     """Record a refusal; the same bytes refused again wait twice as long."""
     again = before is not None and before.digest == digest
     attempts = before.attempts + 1 if before is not None and again else 1
     delay = float("inf") if fault.own_bytes else min(FIRST_DELAY * 2 ** (attempts - 1), LONGEST_DELAY)
-    return Refusal(
-        digest, look, fault, attempts, time.monotonic() + delay, _installed(fault), through_dependency, among
-    )
+    next_try = time.monotonic() + delay
+    return Refusal(digest, look, fault, attempts, next_try, _installed(fault), through_dependency, among, executed)
 
 
 def _installed(fault: Fault) -> tuple[str | None, ...]:
     return tuple(map(installed_version, fault.all_needs))
+
+
+def _overtaken(fault: Fault) -> bool:
+    """Tell whether a file that the fault rests on is another one since."""
+    rests_on = (known for each in (fault, *fault.more) for known in each.rests_on)
+    return any(stamp_of(Path(path)) != stamp for path, stamp in rests_on)

@@ -109,14 +109,19 @@ class HotLoader:
 
     # -- reload ---------------------------------------------------------------------------------
 
-    def reload(self, name: str, *, force: bool = False) -> Outcome:
-        """Bring a plugin up to what is on disk; see PluginManager.reload. Parallel requests share one load."""
+    def reload(self, name: str, *, force: bool = False, by_hand: bool = False) -> Outcome:
+        """Bring a plugin up to what is on disk; see PluginManager.reload. Parallel requests share one load.
+
+        `by_hand`: what was refused for how its files lie there is looked at again at once.
+        """
         slot = self._slot_of(name)
         asked = time.monotonic()
         if transaction.current() is not None:
             return self._reload_inside(slot)
         try:
             with slot.turn:
+                if by_hand:
+                    self.checker.try_again(slot)
                 return self._in_turn(slot, force, asked)
         finally:
             self._finish()

@@ -13,6 +13,7 @@ from pytest_hotplug.reloader.build import Parts
 from pytest_hotplug.reloader.errors import PluginFault
 from pytest_hotplug.reloader.fingerprint import Snapshot
 from pytest_hotplug.reloader.kept import Kept, Pin
+from pytest_hotplug.reloader.lock_file import not_locked
 from pytest_hotplug.reloader.outcomes import Outcome, Unchanged
 from pytest_hotplug.reloader.recording import Recorder
 from pytest_hotplug.reloader.registry import Slot
@@ -42,12 +43,20 @@ class KeptCopies:
         return found
 
     def of(self, slot: Slot, kept: Kept) -> Snapshot | None:
-        """Return a kept version, None (and say so) when its copy is damaged."""
+        """Return a kept version, None (and say so) when its copy is damaged, or no longer allowed."""
         try:
-            return self._recorder.read(slot.name, kept)
+            return self.read(slot, kept)
         except PluginFault as fault:
-            LOG.error("hotplug.kept_version_damaged", extra={"plugin": slot.name, "text": str(fault)})
+            event = fault.fault.slug.replace("-", "_")
+            LOG.error(f"hotplug.{event}", extra={"plugin": slot.name, "text": str(fault)})
             return None
+
+    def read(self, slot: Slot, kept: Kept) -> Snapshot:
+        """Return a kept version; raises PluginFault when its copy is damaged, or the lock file doesn't list it."""
+        snapshot = self._recorder.read(slot.name, kept)
+        if faults := [*not_locked(slot.found, snapshot)]:
+            raise PluginFault(*faults)
+        return snapshot
 
 
 class Loads(Protocol):
@@ -85,7 +94,7 @@ class Rollback:
         if seen is not None and seen.digest == kept.digest:
             return self._from_disk_again(slot)  # it lies there: nothing to pin
         try:
-            snapshot = self._recorder.read(slot.name, kept)
+            snapshot = self._copies.read(slot, kept)
         except PluginFault as fault:
             return self._telling.refused(slot, fault.fault)
         pins = {slot.name: Pin(kept.digest, seen.digest if seen is not None else "")}

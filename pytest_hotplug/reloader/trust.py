@@ -7,7 +7,6 @@ plugins belong. Reads metadata, changes nothing, executes nothing.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import stat
@@ -18,12 +17,12 @@ from pathlib import Path
 from pytest_hotplug.reloader.discovery import Found
 from pytest_hotplug.reloader.errors import Fault, PluginFault, near
 from pytest_hotplug.reloader.fingerprint import Snapshot
+from pytest_hotplug.reloader.lock_file import not_locked
 from pytest_hotplug.reloader.settings import Settings
 
 __all__ = ["check_trust", "is_strict"]
 
 LOG = logging.getLogger("hotplug")
-LOCK_FILE = "plugins.lock"  # beside the plugins, in the format of `sha256sum */*`
 _LOOSE = stat.S_IWGRP | stat.S_IWOTH
 _ACL = "system.posix_acl_access"
 
@@ -31,7 +30,7 @@ _ACL = "system.posix_acl_access"
 def check_trust(found: Found, snapshot: Snapshot, settings: Settings) -> None:
     """Raise PluginFault for a version that must not run: misplaced, not locked, or writable by others."""
     try:
-        faults = [*_misplaced(found, Path(snapshot.look.root), settings), *_not_locked(found, snapshot)]
+        faults = [*_misplaced(found, Path(snapshot.look.root), settings), *not_locked(found, snapshot)]
         if os.name == "posix" and is_strict(found, settings):
             faults += _writable_by_others(found, snapshot, settings)
     except OSError as error:
@@ -56,25 +55,6 @@ def _misplaced(found: Found, root: Path, settings: Settings) -> Iterator[Fault]:
         message = f"the directory is a link to {root}, which lies outside of {home.parent}"
         remedy = "Move the release beside the plugin dir, or name its place in allow_symlink_roots."
         yield Fault(found.name, "escaping-link", message, found.path, remedy=remedy, own_bytes=False)
-
-
-def _not_locked(found: Found, snapshot: Snapshot) -> Iterator[Fault]:
-    """Blame files that differ from the lock file, if there is one."""
-    lock = found.layout.path / LOCK_FILE
-    try:
-        lines = lock.read_text("utf-8").splitlines()
-    except FileNotFoundError:
-        return
-    except (OSError, UnicodeDecodeError) as error:
-        yield Fault(found.name, "not-locked", f"{LOCK_FILE} can't be read: {error}", lock, own_bytes=False)
-        return
-    wanted = {parts[1].lstrip("*"): parts[0] for line in lines if len(parts := line.split(maxsplit=1)) == 2}
-    remedy = f"Review the change, then write {LOCK_FILE} anew: sha256sum */* > {LOCK_FILE}"
-    for name in sorted(snapshot.files):
-        if wanted.get(f"{found.name}/{name}") != hashlib.sha256(snapshot.files[name]).hexdigest():
-            said = "differs from" if f"{found.name}/{name}" in wanted else "is not in"
-            message = f"{name} {said} {LOCK_FILE}"
-            yield Fault(found.name, "not-locked", message, found.path / name, remedy=remedy, own_bytes=False)
 
 
 def _writable_by_others(found: Found, snapshot: Snapshot, settings: Settings) -> Iterator[Fault]:

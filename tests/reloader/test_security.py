@@ -34,6 +34,14 @@ def refused(manager: PluginManager, slug: str, *said: str) -> None:
         assert word in info["error"]
 
 
+def write_lock(shop: Workshop) -> None:
+    """Write plugins.lock as `sha256sum */*` does."""
+    files = [path for path in sorted(shop.plugins.glob("*/*")) if path.is_file()]
+    sums = {path.relative_to(shop.plugins).as_posix(): hashlib.sha256(path.read_bytes()) for path in files}
+    text = "".join(f"{sum_.hexdigest()}  {name}\n" for name, sum_ in sums.items())
+    (shop.plugins / "plugins.lock").write_text(text)
+
+
 @pytest.fixture
 def manager(shop: Workshop) -> PluginManager:
     """Serve version 1 of a plugin, owners and modes checked."""
@@ -326,23 +334,105 @@ def test_a_lock_file_decides_what_may_run(shop: Workshop) -> None:
     """S35: with plugins.lock beside the plugins only what stands in it is loaded; it is what sha256sum writes."""
     shop.plugin("subject", ONE)
     manager = shop.manager()
-    lock = shop.plugins / "plugins.lock"
-
-    def write_lock() -> None:
-        files = [path for path in sorted(shop.plugins.glob("*/*")) if path.is_file()]
-        sums = {path.relative_to(shop.plugins).as_posix(): hashlib.sha256(path.read_bytes()) for path in files}
-        lock.write_text("".join(f"{sum_.hexdigest()}  {name}\n" for name, sum_ in sums.items()))
-
-    write_lock()
+    write_lock(shop)
     assert manager.execute("subject") == 1
     shop.write("subject", "main.py", TWO)
     refused(manager, "not-locked", "main.py differs from plugins.lock")
     shop.plugin("new", ONE)
     with pytest.raises(PluginLoadError, match=r"main\.py is not in plugins\.lock"):
         manager.load("new")
-    write_lock()
+    write_lock(shop)
     shop.write("subject", "main.py", TWO + "\n")
-    write_lock()
+    write_lock(shop)
+    assert manager.execute("subject") == 2
+
+
+@posix
+@pytest.mark.parametrize("kind", ["dangling link", "fifo", "directory"])
+def test_a_lock_file_that_cannot_be_read_lets_nothing_run(shop: Workshop, kind: str) -> None:
+    """S35: only where there is no plugins.lock nothing is locked; anything else of that name refuses at once."""
+    shop.plugin("subject", ONE)
+    lock = shop.plugins / "plugins.lock"
+    {
+        "dangling link": lambda: lock.symlink_to(shop.root / "not" / "mounted"),
+        "fifo": lambda: os.mkfifo(lock),
+        "directory": lock.mkdir,
+    }[kind]()
+    manager = shop.manager()
+    with running(lambda: manager.load("subject")) as errors:
+        pass
+    assert "[not-locked]" in str(errors[0])
+    (lock.rmdir if kind == "directory" else lock.unlink)()
+    assert manager.execute("subject") == 1
+
+
+def test_a_kept_version_that_is_not_locked_is_not_served(shop: Workshop) -> None:
+    """S35: neither a rollback nor a restart over a broken version brings back what plugins.lock no longer lists."""
+    settings = {"state_dir": shop.root / "state"}
+    shop.plugin("subject", ONE)
+    manager = shop.manager(**settings)
+    manager.load("subject")
+    shop.write("subject", "main.py", TWO)
+    assert manager.execute("subject") == 2
+    write_lock(shop)
+    outcome = manager.rollback("subject")
+    assert outcome.error is not None
+    assert outcome.error.slug == "not-locked"
+    assert manager.execute("subject") == 2
+    manager.close()
+    shop.write("subject", "main.py", "def run(:\n")
+    write_lock(shop)
+    with pytest.raises(PluginLoadError, match="syntax-error"):
+        shop.manager(**settings).load("subject")
+
+
+def test_a_rollback_to_a_version_that_is_no_longer_locked_ends_at_a_restart(shop: Workshop) -> None:
+    """S35: what was rolled back to and then taken out of plugins.lock does not come back; what is on disk serves."""
+    settings = {"state_dir": shop.root / "state"}
+    shop.plugin("subject", ONE)
+    manager = shop.manager(**settings)
+    manager.load("subject")
+    shop.write("subject", "main.py", TWO)
+    assert manager.execute("subject") == 2
+    manager.rollback("subject")
+    assert manager.execute("subject") == 1
+    manager.close()
+    write_lock(shop)
+    assert shop.manager(**settings).execute("subject") == 2
+
+
+def test_a_corrected_lock_file_is_heeded_at_once(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S35: what plugins.lock refused is served by the next call after it was written anew, however long it waited."""
+    monkeypatch.setattr("pytest_hotplug.reloader.refusals.FIRST_DELAY", 3600.0)
+    shop.plugin("subject", ONE)
+    write_lock(shop)
+    manager = shop.manager()
+    manager.load("subject")
+    shop.write("subject", "main.py", TWO)
+    refused(manager, "not-locked")
+    (shop.plugins / "plugins.lock").unlink()
+    write_lock(shop)
+    assert manager.execute("subject") == 2
+
+
+@posix
+def test_a_reload_by_hand_looks_again_at_what_was_refused_for_how_it_lies_there(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An explicit `reload` never repeats a reason that is no longer true: it does not wait for the back-off."""
+    monkeypatch.setattr("pytest_hotplug.reloader.refusals.FIRST_DELAY", 3600.0)
+    shop.plugin("subject", ONE)
+    (shop.plugins / "subject").chmod(0o755)
+    parent = shop.plugins
+    manager = shop.manager(strict_permissions="on")
+    manager.load("subject")
+    parent.chmod(0o777)
+    shop.write("subject", "main.py", TWO)
+    (shop.plugins / "subject" / "main.py").chmod(0o644)
+    refused(manager, "untrusted", "its parent")
+    parent.chmod(0o755)
+    refused(manager, "untrusted")
+    assert isinstance(manager.reload("subject"), Reloaded)
     assert manager.execute("subject") == 2
 
 
@@ -354,9 +444,7 @@ def test_a_user_that_may_not_run_does_not_hold_up_its_base(shop: Workshop) -> No
     manager = shop.manager()
     assert manager.execute("user") == (1, 1)
     shop.write("base", "main.py", TWO)
-    files = [path for path in sorted(shop.plugins.glob("*/*")) if path.is_file()]
-    sums = {path.relative_to(shop.plugins).as_posix(): hashlib.sha256(path.read_bytes()) for path in files}
-    (shop.plugins / "plugins.lock").write_text("".join(f"{s.hexdigest()}  {name}\n" for name, s in sums.items()))
+    write_lock(shop)
     shop.write("user", "main.py", user.format(n=2))
     assert isinstance(manager.reload("base"), Reloaded)
     assert manager.execute("user") == (1, 2)
