@@ -22,6 +22,10 @@ from pytest_hotplug.reloader.telling import Telling
 __all__ = ["KeptCopies", "Rollback"]
 
 LOG = logging.getLogger("hotplug")
+# Refusals that say nothing against the bytes that count: a copy of the same ones may serve.
+_ABOUT_ITS_PLACE = frozenset(
+    {"escaping-link", "extension-module", "not-locked", "uncommitted", "unreadable", "untrusted"}
+)
 
 
 class KeptCopies:
@@ -111,15 +115,36 @@ class Rollback:
         return outcome
 
     def last_good(self, slot: Slot, outcome: Outcome) -> Outcome:
-        """Serve the last good version from before a restart where the one on disk is broken and nothing serves."""
+        """Serve the last good version from before a restart where the one on disk is refused and nothing serves."""
         assert outcome.error is not None, "only a refusal needs a way out"
         broken = self._parts.slot_of(outcome.error.plugin)
-        kept = self._recorder.last_good(broken.name)
-        refused = broken.refusal.digest if broken.refusal else ""
-        if broken.name in self._parts.registry.serving or kept is None or kept.digest == refused:
+        again = self._serve_copy(broken, set())
+        if again is None:
             return outcome
-        snapshot = self._copies.of(broken, kept)
-        if snapshot is None:
-            return outcome
-        again = self._loads.load_kept(broken, snapshot, {})
         return replace(outcome, serving=again.serving) if broken is slot else self._loads.load_from_disk(slot)
+
+    def _serve_copy(self, broken: Slot, tried: set[str]) -> Outcome | None:
+        """Let a copy serve, before it those of refused plugins that it needs; each is `tried` once. None: it can't."""
+        snapshot = None if broken.name in tried else self._copy_for(broken)
+        tried.add(broken.name)
+        while snapshot is not None:
+            again = self._loads.load_kept(broken, snapshot, {})
+            if again.serving is not None:
+                return again
+            needed = again.error
+            if needed is None or needed.slug == "disabled":  # what is switched off comes back for nobody
+                break
+            if self._serve_copy(self._parts.slot_of(needed.plugin), tried) is None:
+                break
+        return None
+
+    def _copy_for(self, broken: Slot) -> Snapshot | None:
+        """Return the last good version of a plugin, unless it serves, or is what was refused for its content."""
+        kept = self._recorder.last_good(broken.name)
+        if broken.name in self._parts.registry.serving or kept is None:
+            return None
+        refusal = broken.refusal
+        same = refusal is not None and refusal.digest == kept.digest
+        if same and refusal is not None and refusal.fault.slug not in _ABOUT_ITS_PLACE:
+            return None
+        return self._copies.of(broken, kept)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -247,6 +249,78 @@ def test_a_broken_dependency_comes_back_from_its_copy(shop: Workshop, kept: dict
     manager = shop.manager(**kept)
     assert manager.execute("user") == 1
     shop.write("base", "main.py", BROKEN)
+    manager = again(shop, manager, kept)
+    assert manager.execute("user") == 1
+
+
+def hinder(shop: Workshop, slug: str) -> None:
+    """Let what lies on disk be refused, for this reason."""
+    place = shop.plugins / "shop"
+    if slug == "not-a-file":
+        os.mkfifo(place / "pipe.py")
+    elif slug == "plugin-too-large":
+        os.truncate(shop.write("shop", "big.json", ""), 2**25)
+    elif slug == "escaping-link":
+        (place / "x.json").symlink_to("/etc/passwd")
+    elif slug == "extension-module":
+        shop.write("shop", "x.so", "")
+    elif slug == "untrusted":
+        (place / "main.py").chmod(0o666)
+    else:
+        sums = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in place.iterdir()}
+        lock = "".join(f"{sum_}  shop/{name}\n" for name, sum_ in sums.items())
+        (shop.plugins / "plugins.lock").write_text(lock)
+        shop.write("shop", "main.py", "").chmod(0o644)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes and modes are POSIX")
+@pytest.mark.parametrize(
+    "slug", ["not-a-file", "plugin-too-large", "escaping-link", "extension-module", "untrusted", "not-locked"]
+)
+def test_a_restart_serves_the_last_good_version_whatever_refuses_the_one_on_disk(
+    shop: Workshop, kept: dict[str, Any], slug: str
+) -> None:
+    """R31: not only broken code: how its files lie there, too, leaves the version that served last serving."""
+    put(shop, 1)
+    (shop.plugins / "shop").chmod(0o755)
+    for file in (shop.plugins / "shop").iterdir():
+        file.chmod(0o644)
+    kept["strict_permissions"] = "on"
+    manager = shop.manager(**kept)
+    assert manager.execute("shop")[0] == 1
+    hinder(shop, slug)
+    manager = again(shop, manager, kept)
+    assert manager.execute("shop") == (1, "data of 1")
+    assert [record["slug"] for record in manager.history("shop") if record["kind"] == "refused"] == [slug]
+    assert manager.execute("shop") == (1, "data of 1")
+
+
+def test_a_broken_dependency_whose_copy_fails_too_is_told_as_a_fault(
+    shop: Workshop, kept: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R31: where neither the version on disk nor the last good one loads, a PluginLoadError says why."""
+    monkeypatch.setenv("HOTPLUG_TEST_NUMBER", "1")
+    shop.plugin("base", "import os\nVALUE = os.environ['HOTPLUG_TEST_NUMBER']\ndef run(): pass\n")
+    shop.plugin("user", "from ..base import main\ndef run():\n    return main.VALUE\n", {"depends_on": ["base"]})
+    manager = shop.manager(**kept)
+    assert manager.execute("user") == "1"
+    shop.write("base", "main.py", BROKEN)
+    monkeypatch.delenv("HOTPLUG_TEST_NUMBER")
+    manager = again(shop, manager, kept)
+    for _ in range(2):
+        with pytest.raises(PluginLoadError, match="syntax-error"):
+            manager.execute("user")
+
+
+def test_copies_that_need_each_other_come_back_together(shop: Workshop, kept: dict[str, Any]) -> None:
+    """R31: where a plugin and what it needs are both broken on disk, the last good versions of both serve."""
+    shop.plugin("base", "VALUE = 1\ndef run(): pass\n")
+    shop.plugin("middle", "from ..base.main import VALUE\ndef run(): pass\n", {"depends_on": ["base"]})
+    shop.plugin("user", "from ..middle import main\ndef run():\n    return main.VALUE\n", {"depends_on": ["middle"]})
+    manager = shop.manager(**kept)
+    assert manager.execute("user") == 1
+    for name in ("base", "middle"):
+        shop.write(name, "main.py", BROKEN)
     manager = again(shop, manager, kept)
     assert manager.execute("user") == 1
 
