@@ -33,7 +33,8 @@ def enable(names: tuple[str, ...], as_json: bool) -> int:
             store.set_paused(name, None)
         if not names:
             store.set_enabled(True)
-        _tell(store, known, as_json)
+        facts = _remembered(store, known)
+    _tell(facts, as_json)
     return 0
 
 
@@ -60,19 +61,24 @@ def disable(names: tuple[str, ...], reason: str | None, as_json: bool) -> int:
             store.set_paused(name, reason or "")
         if not names:
             store.set_enabled(False)
-        _tell(store, known, as_json)
+        facts = _remembered(store, known)
+    _tell(facts, as_json)
     return 0
 
 
-def _tell(store: DiskStore, known: list[str], as_json: bool) -> None:
-    """Say what is remembered now, whatever it was before."""
+def _remembered(store: DiskStore, known: list[str]) -> dict[str, Any]:
+    """Return what is remembered now, whatever it was before."""
     reasons = {name: store.notes(name).paused for name in known}
     paused = {name: reason for name, reason in reasons.items() if reason is not None}
-    facts: dict[str, Any] = {"source": "disk", "hot_reload_enabled": store.enabled, "paused": paused}
+    return {"source": "disk", "hot_reload_enabled": store.enabled, "paused": paused}
+
+
+def _tell(facts: dict[str, Any], as_json: bool) -> None:
+    """Say what is remembered, once the store is closed: a stream that fails is no fault of it."""
     if as_json:
         emit_json(facts)
         return
-    say(f"hot reload is {'enabled' if store.enabled else 'disabled'}")
-    for name, reason in paused.items():
+    say(f"hot reload is {'enabled' if facts['hot_reload_enabled'] else 'disabled'}")
+    for name, reason in facts["paused"].items():
         say(visible(f"{name}: paused ({reason or 'no reason was given'})"))
     say(f"(remembered in {shown()}; a process heeds it from its next start on)")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+
+import pytest
+
 from pytest_hotplug import PluginManager
-from tests.cli.terminal import GREET, User
+from tests.cli.terminal import GREET, HOTPLUG, User
 
 
 def started(user: User) -> PluginManager:
@@ -61,3 +66,22 @@ def test_a_state_directory_that_can_not_be_used_is_named(user: User) -> None:
         assert (done.code, "[state-unusable]" in done.err, "Traceback" in done.err) == (1, True, False), done
         assert ".hotplug" in done.err
     assert user.types("disable", "--json").json["exit_code"] == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full")
+@pytest.mark.parametrize("command", ["enable", "disable"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_stdout_is_not_blamed_on_the_state_directory(user: User, command: str, unbuffered: str) -> None:
+    """It was remembered, and only could not be said: that is told as everywhere else."""
+    user.plugin("greeter")
+    environment = {**user.environment(), "PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*HOTPLUG, command, "greeter"],
+            cwd=user.here, env=environment, stdout=full, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "[disk-full]" in done.stderr
+    assert "[state-unusable]" not in done.stderr
+    with started(user) as manager:
+        assert (manager.get_plugin_hot_info("greeter")["state"] == "paused") == (command == "disable")
