@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -28,7 +29,9 @@ from pytest_hotplug.reloader.settings import Layout, Settings
 
 __all__ = ["Order", "Tried", "fault_of", "preflight", "read", "try_snapshots", "written"]
 
-MARGIN = 10.0  # seconds that the child gets beyond its own time limit, to start and to report
+MARGIN = 10.0  # seconds that the child gets to start
+REPORT_MARGIN = 2.0  # seconds that it gets beyond each load's time limit, to notice that and to report
+_TICK = 0.1  # seconds between looks at whether it said anything
 LAST_WORDS = 4096  # bytes of its stderr in which the last line is looked for
 # The path first: only with it is this package found, wherever the parent found it. No `-m`: that would put
 # the working directory in front of the standard library.
@@ -90,7 +93,10 @@ def preflight(order: Order, *, limit: float, path: Sequence[str] | None = None) 
     try:
         # Files, not pipes: a process that the plugin starts inherits them, and nobody waits for its end.
         with tempfile.TemporaryFile() as answers, tempfile.TemporaryFile() as errors:
-            code = _run(json.dumps(told).encode() + b"\n", answers, errors, limit + MARGIN)
+            patience = _Patience(
+                answers, limit + REPORT_MARGIN, most=MARGIN + len(order.found) * (limit + REPORT_MARGIN)
+            )
+            code = _run(json.dumps(told).encode() + b"\n", answers, errors, patience)
             return _told(order, code, answers, errors, limit)
     except OSError as error:
         message = f"it can't be tried, for no child process can be started: {error}"
@@ -121,7 +127,28 @@ def _failed(order: Order, plugin: str, message: str, slug: str, remedy: str) -> 
     return Tried(slug=slug, fault=Fault(plugin, slug, message, path, remedy=remedy, own_bytes=False))
 
 
-def _run(order: bytes, answers: IO[bytes], errors: IO[bytes], limit: float) -> int | None:
+class _Patience:
+    """How long a child is waited for: some time to start, then each load's own from when it said it began.
+
+    Whatever it says, there is an end: `most` seconds for all of it.
+    """
+
+    def __init__(self, answers: IO[bytes], each: float, most: float) -> None:
+        self._answers = answers
+        self._each = each
+        self._said = 0
+        self._end = time.monotonic() + MARGIN
+        self._last_end = time.monotonic() + most
+
+    def is_over(self) -> bool:
+        said = os.fstat(self._answers.fileno()).st_size
+        now = time.monotonic()
+        if said > self._said:
+            self._said, self._end = said, now + self._each
+        return now >= min(self._end, self._last_end)
+
+
+def _run(order: bytes, answers: IO[bytes], errors: IO[bytes], patience: _Patience) -> int | None:
     """Run the child to its end and return its exit code, None when it took too long; nothing of it is left."""
     if not sys.executable:
         raise FileNotFoundError("this process does not know its interpreter (sys.executable is empty)")
@@ -137,8 +164,9 @@ def _run(order: bytes, answers: IO[bytes], errors: IO[bytes], limit: float) -> i
             os.close(reader)
         with suppress(BrokenPipeError), open(writer, "wb", closefd=False) as stdin:  # it died at once: the code says so
             stdin.write(order)
-        return process.wait(limit)
-    except subprocess.TimeoutExpired:
+        while not patience.is_over():
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(_TICK)
         return None
     finally:
         os.close(writer)  # this alone tells the child that we are gone: a Ctrl-C may have come before we knew it

@@ -13,6 +13,7 @@ import select
 import signal
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -33,7 +34,7 @@ from pytest_hotplug.reloader.transaction import Transaction
 
 __all__ = ["main"]
 
-FORK_GRACE = 0.5  # seconds that a process forked at import gets to show whether it runs on in our code
+FORK_GRACE = 0.5  # seconds that a process forked at import gets to end, or to become another program
 
 
 def main(told: Any) -> NoReturn:
@@ -98,7 +99,7 @@ class _Manager(PluginManager):
         loader = self._hot_loader.loader
         assert isinstance(loader, _Loader), "we made it"
         found = loader.at_home(self._slot(name).found)
-        message = "it forks at import, and the other process runs on in the code that imports it"
+        message = "it forks at import, and the other process does not end there: it runs on in the code that imports it"
         remedy = "Fork in a call, and end the other process with os._exit; better: use subprocess."
         return Fault(name, "fork-at-import", message, found.path, remedy=remedy, own_bytes=False)
 
@@ -143,10 +144,11 @@ class _Loader(Loader):
 
 
 class _Forks:
-    """Notices processes that a plugin forked while it was imported, and that came back into our code.
+    """Notices processes that a plugin forked while it was imported, and that outlive the import.
 
-    One that does its own work and ends (multiprocessing, say) never comes back. In a worker, one
-    that does would be a second worker on the same sockets.
+    One that comes back into our code would be, in a worker, a second worker on the same sockets; one that
+    is merely slow may yet do so. One that does its own work and ends, or executes another program, is no
+    fault: then nobody holds the writer any more.
     """
 
     def __init__(self) -> None:
@@ -162,16 +164,17 @@ class _Forks:
     def back_in_our_code(self) -> None:
         """Say so and end, if this is not the process that began."""
         if os.getpid() != self._pid:
-            os.write(self._writer, b"!")
+            with suppress(OSError):  # the plugin closed it
+                os.write(self._writer, b"!")
             os._exit(0)
 
     def ran_on(self) -> bool:
-        """Tell whether a forked process came back; waits a moment for those that may yet."""
+        """Tell whether a forked process came back, or may yet; waits a moment for those that end."""
         if not self._any:
             return False
         os.close(self._writer)
         readable = select.select([self._reader], [], [], FORK_GRACE)[0]
-        return bool(readable) and os.read(self._reader, 1) != b""
+        return not readable or os.read(self._reader, 1) != b""
 
 
 def _end_with_the_parent() -> None:

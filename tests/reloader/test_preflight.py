@@ -108,7 +108,7 @@ def test_a_version_that_holds_the_interpreter_is_ended_from_outside(
     shop: Workshop, serving: PluginManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """S28: where the child can't even notice its own time limit, ours ends it."""
-    monkeypatch.setattr(preflight_module, "MARGIN", 1.0)
+    monkeypatch.setattr(preflight_module, "REPORT_MARGIN", 1.0)
     code = "import ctypes, sys\nsys.setswitchinterval(1000)\nctypes.pythonapi.PyErr_CheckSignals()\n"
     shop.plugin("subject", f"{code}ctypes.PyDLL(None).sleep(60)\n", manifest={"load_timeout": 0.5})
     began = time.monotonic()
@@ -125,6 +125,37 @@ def test_a_version_that_forks_makes_no_second_worker(shop: Workshop, serving: Pl
     assert fault.slug == "fork-at-import"
     assert os.getpid() not in pids_in(pids)
     eventually(lambda: all(map(no_longer_runs, pids_in(pids))), "the end of both processes")
+
+
+@posix
+def test_a_fork_that_takes_its_time_is_refused_all_the_same(shop: Workshop, serving: PluginManager) -> None:
+    """S28: a forked process that is still there when the import ends may yet run on: it is refused, and ended."""
+    pids = shop.root / "pids"
+    lingers = f"if os.fork() == 0:\n    {notes(pids, 'os.getpid()')}    time.sleep(60)\n"
+    shop.write("subject", "main.py", f"import os, time\n{lingers}{TWO}")
+    assert refused(serving).slug == "fork-at-import"
+    eventually(lambda: all(map(no_longer_runs, pids_in(pids))), "the end of the forked process")
+
+
+@posix
+def test_a_fork_that_becomes_another_program_is_no_fault(shop: Workshop, serving: PluginManager) -> None:
+    """A process that was forked to execute something else never runs on in our code."""
+    execs = "if os.fork() == 0:\n    os.execvp('sleep', ['sleep', '60'])\n"
+    only_there = f"if os.getpid() != {os.getpid()}:\n" + "".join(f"    {line}\n" for line in execs.splitlines())
+    shop.write("subject", "main.py", f"import os\n{only_there}{TWO}")
+    assert isinstance(serving.reload("subject"), Reloaded)
+
+
+@posix
+def test_a_child_that_stops_itself_is_ended_soon(
+    shop: Workshop, serving: PluginManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S28: the time to start is not added to the time that a load may take: it has begun when it says so."""
+    monkeypatch.setattr(preflight_module, "MARGIN", 3600.0)
+    monkeypatch.setattr(preflight_module, "REPORT_MARGIN", 0.5)
+    stops = f"if os.getpid() != {os.getpid()}: os.kill(os.getpid(), signal.SIGSTOP)\n"
+    shop.plugin("subject", f"import os, signal\n{stops}{TWO}", manifest={"load_timeout": 0.5})
+    assert refused(serving).slug == "load-timeout"
 
 
 @posix
