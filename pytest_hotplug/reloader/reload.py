@@ -177,18 +177,13 @@ class HotLoader:
         except Unsettled as unsettled:
             return self._telling.kept(slot, "unsettled", str(unsettled))
         except PluginFault as fault:
-            return self._or_last_good(slot, self._telling.refused(slot, fault.fault))
+            return self._rollback.last_good(slot, self._telling.refused(slot, fault.fault))
         finally:
             slot.settling = False
         if not fresh:
             return self._telling.nothing_new(slot)
         outcome = self._replace_what_loads(slot, fresh, before=before, forced=slot.name if force else "")
-        return self._or_last_good(slot, outcome)
-
-    def _or_last_good(self, slot: Slot, outcome: Outcome) -> Outcome:
-        """Return what became of a load, or of the last good version where it leaves nothing that serves."""
-        wants_help = outcome.serving is None and outcome.error is not None and outcome.error.slug != "disabled"
-        return self._rollback.last_good(slot, outcome) if wants_help else outcome
+        return self._rollback.last_good(slot, outcome)
 
     def _settle_all(self, slot: Slot, force: bool) -> dict[str, Snapshot]:
         """Return the settled snapshots of the plugin and its dependencies, as far as they need loading."""

@@ -22,6 +22,7 @@ from pytest_hotplug.reloader.telling import Telling
 __all__ = ["KeptCopies", "Rollback"]
 
 LOG = logging.getLogger("hotplug")
+_TAKEN_AWAY = frozenset({"disabled", "plugin-missing"})  # on purpose: it comes back for nobody
 # Refusals that say nothing against the bytes that count: a copy of the same ones may serve.
 _ABOUT_ITS_PLACE = frozenset(
     {"escaping-link", "extension-module", "not-locked", "uncommitted", "unreadable", "untrusted"}
@@ -116,7 +117,8 @@ class Rollback:
 
     def last_good(self, slot: Slot, outcome: Outcome) -> Outcome:
         """Serve the last good version from before a restart where the one on disk is refused and nothing serves."""
-        assert outcome.error is not None, "only a refusal needs a way out"
+        if outcome.serving is not None or outcome.error is None or outcome.error.slug in _TAKEN_AWAY:
+            return outcome
         broken = self._parts.slot_of(outcome.error.plugin)
         again = self._serve_copy(broken, set())
         if again is None:
@@ -132,7 +134,7 @@ class Rollback:
             if again.serving is not None:
                 return again
             needed = again.error
-            if needed is None or needed.slug == "disabled":  # what is switched off comes back for nobody
+            if needed is None or needed.slug in _TAKEN_AWAY:
                 break
             if self._serve_copy(self._parts.slot_of(needed.plugin), tried) is None:
                 break

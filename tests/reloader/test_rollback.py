@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from pytest_hotplug import KeptCurrent, PluginLoadError, PluginManager, Reloaded, Unchanged, UsageError
+from pytest_hotplug import KeptCurrent, PluginLoadError, PluginManager, Reloaded, Unchanged, UnknownPlugin, UsageError
 from tests.reloader.workshop import Workshop
 
 BROKEN = "def run(:\n"
@@ -325,6 +326,24 @@ def test_copies_that_need_each_other_come_back_together(shop: Workshop, kept: di
     assert manager.execute("user") == 1
 
 
+def test_a_plugin_that_was_taken_away_comes_back_for_nobody(shop: Workshop, state: dict[str, Any]) -> None:
+    """Unloaded, its directory gone: neither a call nor a plugin that needs it brings it back from its copy."""
+    base = shop.plugin("base", "VALUE = 1\ndef run():\n    return VALUE\n")
+    shop.plugin("user", "from ..base import main\ndef run():\n    return main.VALUE\n", {"depends_on": ["base"]})
+    manager = shop.manager(**state)
+    assert manager.execute("user") == 1
+    shutil.rmtree(base)
+    manager.unload("base")
+    for name in ("base", "user", "base"):
+        with pytest.raises(PluginLoadError, match="plugin-missing"):
+            manager.execute(name)
+    assert manager.discover() == ["user"]
+    with pytest.raises(UnknownPlugin):
+        manager.execute("base")
+    with pytest.raises(PluginLoadError, match="base"):
+        manager.execute("user")
+
+
 def test_a_version_that_never_served_is_never_kept(shop: Workshop, kept: dict[str, Any]) -> None:
     """Only good versions are kept: without one, a broken plugin fails as ever."""
     shop.plugin("shop", BROKEN)
@@ -374,8 +393,6 @@ def test_damaged_notes_are_discarded_with_a_line(shop: Workshop, kept: dict[str,
 
 def test_the_state_directory_may_be_deleted_at_any_time(shop: Workshop, kept: dict[str, Any]) -> None:
     """It holds nothing that the plugins need: the next version is kept again."""
-    import shutil
-
     manager = served(shop, kept, 1)
     shutil.rmtree(kept["state_dir"])
     put(shop, 2)
