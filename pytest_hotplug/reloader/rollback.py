@@ -56,6 +56,15 @@ class KeptCopies:
             LOG.error(f"hotplug.{event}", extra={"plugin": slot.name, "text": str(fault)})
             return None
 
+    def forgotten(self, slot: Slot, kept: Kept) -> bool:
+        """Tell whether another process over the same state directory removed a version since it was chosen.
+
+        The notes cease to name a copy before it goes, so they tell a copy that was removed from a damaged one.
+        """
+        return (kept.digest, kept.directory) not in {
+            (known.digest, known.directory) for known in self._recorder.notes(slot.name).versions
+        }
+
     def read(self, slot: Slot, kept: Kept) -> Snapshot:
         """Return a kept version; raises PluginFault when its copy is damaged, or the lock file doesn't list it."""
         snapshot = self._recorder.read(slot.name, kept)
@@ -101,6 +110,8 @@ class Rollback:
         try:
             snapshot = self._copies.read(slot, kept)
         except PluginFault as fault:
+            if self._copies.forgotten(slot, kept):
+                return self.roll_back(slot, to)
             return self._telling.refused(slot, fault.fault)
         pins = {slot.name: Pin(kept.digest, seen.digest if seen is not None else "")}
         return self._loads.load_kept(slot, snapshot, pins)
@@ -149,4 +160,5 @@ class Rollback:
         same = refusal is not None and refusal.digest == kept.digest
         if same and refusal is not None and refusal.fault.slug not in _ABOUT_ITS_PLACE:
             return None
-        return self._copies.of(broken, kept)
+        snapshot = self._copies.of(broken, kept)
+        return self._copy_for(broken) if snapshot is None and self._copies.forgotten(broken, kept) else snapshot

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from pytest_hotplug import KeptCurrent, PluginLoadError, PluginManager, Reloaded, Unchanged, UnknownPlugin, UsageError
+from pytest_hotplug.reloader.store import DiskStore
 from tests.reloader.workshop import Workshop
 
 BROKEN = "def run(:\n"
@@ -364,6 +365,30 @@ def test_a_damaged_copy_is_refused_by_name(shop: Workshop, kept: dict[str, Any],
     assert manager.execute("shop")[0] == 2
 
 
+def test_a_copy_that_another_process_removed_is_chosen_anew(
+    shop: Workshop, kept: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between a look at the notes and the copy that they name another worker may drop it: then the rest counts."""
+    manager = served(shop, kept, 1)
+    oldest = manager.load("shop").snapshot
+    for number in (2, 3):
+        put(shop, number)
+        manager.execute("shop")
+    store = manager._recorder.store
+    read, asked = store.read, list[str]()
+
+    def read_late(plugin: str, version: Any) -> Any:
+        if not asked:  # the other worker serves version 1 again, and keeps one version only
+            DiskStore(kept["state_dir"], 1).serves("shop", oldest, "1.0", None)
+        asked.append(version.version)
+        return read(plugin, version)
+
+    monkeypatch.setattr(store, "read", read_late)
+    assert isinstance(manager.rollback("shop"), Reloaded)
+    assert asked == ["2.0", "1.0"]
+    assert manager.execute("shop") == (1, "data of 1")
+
+
 def test_a_lost_pin_is_told_and_the_disk_serves(
     shop: Workshop, kept: dict[str, Any], tmp_path: Path, caplog: Any
 ) -> None:
@@ -457,7 +482,7 @@ def test_a_history_survives_restarts_and_a_cut_line(shop: Workshop, kept: dict[s
 def test_a_history_is_bounded(tmp_path: Path) -> None:
     """R28: however long a worker lives, its history does not fill the disk."""
     from pytest_hotplug.reloader.kept import Record
-    from pytest_hotplug.reloader.store import HISTORY_BYTES, DiskStore
+    from pytest_hotplug.reloader.store import HISTORY_BYTES
 
     store = DiskStore(tmp_path, 5)
     for number in range(400):
