@@ -124,7 +124,8 @@ def test_new_and_deleted_tests_are_found(watched: Watched, project: Path) -> Non
     assert level(watched) == "collected"
     assert watched.verdict()["failed"] == 0
     shutil.rmtree(project / "plugins" / "counter")
-    assert watched.next("armed")["tests"] == 5
+    while watched.next("armed")["tests"] != 5:  # as often as it is found half deleted
+        continue
 
 
 def test_a_conftest_is_executed_again(watched: Watched, project: Path) -> None:
