@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import linecache
+import os
 import tempfile
 from pathlib import Path
 
@@ -24,8 +25,10 @@ def use_the_sandbox_once(project: TestProject) -> None:
 
     plugins = project.plugins()
     for found in plugins.values():
-        for path in found.path.rglob("*.py"):
-            _compile(path)
+        for directory, _, files in os.walk(found.path):
+            for file in files:
+                if file.endswith(".py"):
+                    _compile(Path(directory, file))
     with tempfile.TemporaryDirectory() as directory, Hotplug(Path(directory), project) as hotplug:
         try:
             for name in [*plugins][:1]:
