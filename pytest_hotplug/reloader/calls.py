@@ -14,7 +14,7 @@ from typing import Any
 from pytest_hotplug.reloader.context import LoopThread
 from pytest_hotplug.reloader.errors import UsageError, did_you_mean
 from pytest_hotplug.reloader.generation import Generation
-from pytest_hotplug.reloader.leases import Leases
+from pytest_hotplug.reloader.leases import Lease, Leases
 from pytest_hotplug.reloader.loader import Loader
 from pytest_hotplug.reloader.parameters import complete
 
@@ -64,42 +64,42 @@ class Calls:
             raise UsageError(f"{generation.name} has no function {name!r}{near}", "unknown-function")
         return function  # type: ignore[no-any-return]
 
-    def run(self, generation: Generation, prepared: Prepared, *, verb: str) -> Any:
+    def run(self, lease: Lease, prepared: Prepared, *, verb: str) -> Any:
         """Call on a leased generation; an async function is run to its end on the loop thread."""
         function, args, kwargs = prepared
         if not inspect.iscoroutinefunction(function):
-            return self._leases.call(generation, function, *args, **kwargs)
+            return self._leases.call(lease, function, *args, **kwargs)
         if _inside_running_loop():
-            self._leases.give_back(generation)
-            raise UsageError(f"{generation.name}: the function is async; await manager.a{verb}(...)", "use-await")
-        return self._loop.run(self._leases.call(generation, function, *args, **kwargs))
+            self._leases.give_back(lease)
+            raise UsageError(f"{lease.generation.name}: the function is async; await manager.a{verb}(...)", "use-await")
+        return self._loop.run(self._leases.call(lease, function, *args, **kwargs))
 
-    async def arun(self, generation: Generation, prepared: Prepared) -> Any:
+    async def arun(self, lease: Lease, prepared: Prepared) -> Any:
         """Await an async function on the running loop; run any other one in a thread."""
         import asyncio
 
         function, args, kwargs = prepared
         self._loop.know(asyncio.get_running_loop())
         if inspect.iscoroutinefunction(function):
-            return await self._leases.call(generation, function, *args, **kwargs)
-        lease = [generation]  # whoever takes it out ends it: the thread, or we when the thread never began
+            return await self._leases.call(lease, function, *args, **kwargs)
+        box = [lease]  # whoever takes it out ends it: the thread, or we when the thread never began
 
         def work() -> Any:
-            mine = _take_out(lease)
+            mine = _take_out(box)
             return self._leases.call(mine, function, *args, **kwargs) if mine is not None else None
 
         try:
             return await asyncio.to_thread(work)
         finally:
-            left = _take_out(lease)
+            left = _take_out(box)
             if left is not None:
                 self._leases.give_back(left)
 
 
-def _take_out(lease: list[Generation]) -> Generation | None:
+def _take_out(box: list[Lease]) -> Lease | None:
     """Take the one lease out in one step, None when somebody did."""
     try:
-        return lease.pop()
+        return box.pop()
     except IndexError:
         return None
 

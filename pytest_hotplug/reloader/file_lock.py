@@ -9,28 +9,28 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pytest_hotplug.reloader.waiting import Bell
+
 __all__ = ["file_lock"]
 
 _STEP = 0.005  # seconds between two attempts
-_guard = threading.Lock()  # guards _threads
-_threads: dict[str, threading.Lock] = {}  # by path: the system's locks know processes, not threads
+_released = Bell()  # guards _holders
+_holders: dict[str, object] = {}  # by path, this process's holder: the system's locks know processes, not threads
 
 
 @contextmanager
 def file_lock(path: Path, timeout: float) -> Iterator[None]:
     """Hold the lock file `path`; raises TimeoutError after `timeout` seconds, OSError when it can't be opened."""
     deadline = time.monotonic() + timeout
-    with _guard:
-        threads = _threads.setdefault(os.path.abspath(path), threading.Lock())
-    if not threads.acquire(timeout=timeout):
-        raise TimeoutError(f"{path} is locked by another thread")
-    try:
+    key, holder = os.path.abspath(path), object()
+    try:  # around the taking, too: a signal may raise as soon as it is taken
+        if not _released.wait_for(lambda: _holders.setdefault(key, holder) is holder, timeout):
+            raise TimeoutError(f"{path} is locked by another thread")
         fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
         try:
             while not _try(fd):
@@ -41,7 +41,10 @@ def file_lock(path: Path, timeout: float) -> Iterator[None]:
         finally:
             os.close(fd)  # and the lock goes with it
     finally:
-        threads.release()
+        with _released.lock:  # no call before it is given back, so no signal handler either
+            if key in _holders and _holders[key] is holder:
+                del _holders[key]
+                _released.ring()
 
 
 if sys.platform == "win32":
@@ -67,8 +70,8 @@ else:
 
 def _after_fork_in_child() -> None:
     """Start with locks that no thread of the parent holds."""
-    global _guard, _threads
-    _guard, _threads = threading.Lock(), {}
+    global _released, _holders
+    _released, _holders = Bell(), {}
 
 
 if hasattr(os, "register_at_fork"):

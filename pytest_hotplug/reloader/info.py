@@ -94,14 +94,15 @@ def _watching(watching: Watching) -> dict[str, Any]:
 
 def _own_health(name: str, registry: Registry, leases: Leases) -> str:
     """Ask a plugin's own `health()`; return what is wrong, "" when nothing is or it has no opinion."""
-    generation = leases.take(name, lambda: registry.serving.get(name), wait=False)
-    if generation is None:
+    lease = leases.take(name, lambda: registry.serving.get(name), wait=False)
+    if lease is None:
         return ""
+    generation = lease.generation
     if generation.hooks.health is None:
-        leases.give_back(generation)
+        leases.give_back(lease)
         return ""
     try:
-        said = generation.context.run(leases.call(generation, generation.hooks.health))
+        said = generation.context.run(leases.call(lease, generation.hooks.health))
     except Exception as error:  # noqa: BLE001  # whatever a plugin raises here is its answer
         return f"health() raised {type(error).__name__}: {error}"
     well = said.get("status", "ok") == "ok" if isinstance(said, dict) else said is None or bool(said)

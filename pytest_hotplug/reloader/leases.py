@@ -8,7 +8,6 @@ held by that one's life. Knows nothing of what retiring means.
 from __future__ import annotations
 
 import inspect
-import threading
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
@@ -16,8 +15,9 @@ from contextvars import ContextVar
 from typing import Any
 
 from pytest_hotplug.reloader.generation import Generation
+from pytest_hotplug.reloader.waiting import Bell
 
-__all__ = ["Leases", "calling"]
+__all__ = ["Lease", "Leases", "calling"]
 
 _CALLING: ContextVar[tuple[str, ...]] = ContextVar("hotplug_calling", default=())
 
@@ -38,6 +38,25 @@ class _Hold:
         self.when_idle: Callable[[], None] | None = None
 
 
+class Lease:
+    """One call's hold of a generation, given back by `Leases.give_back`.
+
+    One that was lost on the way, because a signal handler raised between two steps, is given back
+    when it is collected.
+    """
+
+    __slots__ = ("_leases", "counted", "generation")
+
+    def __init__(self, leases: Leases, generation: Generation) -> None:
+        self._leases = leases
+        self.generation = generation
+        self.counted = False
+
+    def __del__(self) -> None:
+        if getattr(self, "counted", False):  # a signal may have cut its making short
+            self._leases.give_back_later(self)
+
+
 class Leases:
     """The holds of one manager's generations."""
 
@@ -45,52 +64,74 @@ class Leases:
         self._holds: dict[Generation, _Hold] = {}
         self._gated: set[str] = set()
         # Guards _holds and _gated; also where calls wait at a gate and a gate waits for calls.
-        self._changed = threading.Condition(threading.Lock())
+        self._changed = Bell()
         self._open_results: dict[weakref.finalize[..., Any], weakref.ref[Any]] = {}
         # A result may be collected anywhere, even in a thread that holds the lock above: what its
         # finalizer gives back waits here until the lock is free.
-        self._collected: deque[Generation] = deque()
+        self._collected: deque[Lease] = deque()
 
     def after_fork(self) -> None:
         """Start, in a child process, with a lock that no thread of the parent holds."""
-        self._changed = threading.Condition(threading.Lock())
+        self._changed = Bell()
 
-    def take(self, name: str, current: Callable[[], Generation | None], *, wait: bool = True) -> Generation | None:
-        """Pin and return what `current()` says, in one step; while `name` is gated wait, or return None."""
-        with self._changed:
-            while name in self._gated:
-                if not wait:
-                    return None
-                self._changed.wait()
-            generation = current()
-            if generation is not None:
-                self._hold(generation).calls += 1
-        self._sweep()
-        return generation
+    def take(self, name: str, current: Callable[[], Generation | None], *, wait: bool = True) -> Lease | None:
+        """Pin what `current()` says, in one step, None when it is None; while `name` is gated wait, or return None."""
+        while True:
+            lease = None
+            with self._changed.lock:
+                is_open = name not in self._gated
+                if is_open and (generation := current()) is not None:
+                    lease, hold = Lease(self, generation), self._hold(generation)
+                    # No signal handler runs between these two: neither is a call.
+                    hold.calls += 1
+                    lease.counted = True
+            self._sweep()
+            if is_open or not wait:
+                return lease
+            self.wait_open(name)
 
     def wait_open(self, name: str) -> None:
         """Wait while `name` is gated."""
-        with self._changed:
-            self._changed.wait_for(lambda: name not in self._gated)
+        self._changed.wait_for(lambda: name not in self._gated)
         self._sweep()
 
-    def give_back(self, generation: Generation) -> None:
-        """End one call's lease."""
-        self._let_go(generation, calls=1)
+    def give_back(self, lease: Lease) -> None:
+        """End one call's lease; without effect when it has ended."""
+        then = None
+        with self._changed.lock:
+            if lease.counted:
+                hold = self._hold(lease.generation)
+                hold.calls -= 1
+                lease.counted = False
+                then = self._when_free(lease.generation, hold)
+        if then is not None:
+            then()
+        self._sweep()
+
+    def give_back_later(self, lease: Lease) -> None:
+        """End a lease from a finalizer, which may run anywhere."""
+        self._collected.append(lease)
+        self._sweep()
 
     def bind(self, generation: Generation) -> None:
         """Hold a generation for as long as another one uses it; ended by `unbind`."""
-        with self._changed:
+        with self._changed.lock:
             self._hold(generation).bindings += 1
         self._sweep()
 
     def unbind(self, generation: Generation) -> None:
-        self._let_go(generation, bindings=1)
+        with self._changed.lock:
+            hold = self._hold(generation)
+            hold.bindings -= 1
+            then = self._when_free(generation, hold)
+        if then is not None:
+            then()
+        self._sweep()
 
     def when_idle(self, generation: Generation, then: Callable[[], None]) -> bool:
         """Call `then` once nobody holds a superseded generation: now (and return True), or at the last give-back."""
         self._end_closed_results()
-        with self._changed:
+        with self._changed.lock:
             hold = self._holds.get(generation)
             if hold is not None:
                 hold.when_idle = then
@@ -102,7 +143,7 @@ class Leases:
     def calls(self, generations: Iterable[Generation] | None = None) -> int:
         """Return how many calls are in flight on these generations (None: on all)."""
         self._end_closed_results()
-        with self._changed:
+        with self._changed.lock:
             holds = self._holds.values() if generations is None else [self._holds.get(g) for g in generations]
             calls = sum(hold.calls for hold in holds if hold is not None)
         self._sweep()
@@ -111,7 +152,7 @@ class Leases:
     def calls_of(self, name: str) -> int:
         """Return how many calls of a plugin are in flight, on whatever generation."""
         self._end_closed_results()
-        with self._changed:
+        with self._changed.lock:
             calls = sum(hold.calls for generation, hold in self._holds.items() if generation.name == name)
         self._sweep()
         return calls
@@ -120,19 +161,22 @@ class Leases:
         """Let new calls of `names` wait and the running ones end; False (gate open again) after `timeout` seconds."""
         names = set(names)
         self._end_closed_results()
-        with self._changed:
-            self._gated |= names
+        ended = False
+        try:
+            with self._changed.lock:
+                self._gated |= names
             ended = self._changed.wait_for(lambda: not self._busy(names), timeout)
+        finally:
+            if not ended:
+                self.open(names)
         self._sweep()
-        if not ended:
-            self.open(names)
         return ended
 
     def open(self, names: Iterable[str]) -> None:
         """Let calls of `names` begin again."""
-        with self._changed:
+        with self._changed.lock:
             self._gated -= set(names)
-            self._changed.notify_all()
+            self._changed.ring()
         self._sweep()
 
     def _busy(self, names: set[str]) -> bool:
@@ -141,30 +185,23 @@ class Leases:
     def _hold(self, generation: Generation) -> _Hold:
         return self._holds.setdefault(generation, _Hold())
 
-    def _let_go(self, generation: Generation, *, calls: int = 0, bindings: int = 0) -> None:
-        then = None
-        with self._changed:
-            hold = self._hold(generation)
-            hold.calls -= calls
-            hold.bindings -= bindings
-            assert min(hold.calls, hold.bindings) >= 0, "a lease ends once"
-            if not hold.calls and not hold.bindings:
-                then = hold.when_idle
-                del self._holds[generation]  # a refused generation, too, must not stay here
-                self._changed.notify_all()
-        if then is not None:
-            then()
-        self._sweep()
+    def _when_free(self, generation: Generation, hold: _Hold) -> Callable[[], None] | None:
+        """Forget a hold that is none any more, and return what waited for that; the caller holds the lock."""
+        assert min(hold.calls, hold.bindings) >= 0, "a lease ends once"
+        if hold.calls or hold.bindings:
+            return None
+        self._changed.ring()
+        self._holds.pop(generation, None)  # a refused generation, too, must not stay here
+        return hold.when_idle
 
     def _sweep(self) -> None:
         """Give back what was collected meanwhile; nothing when the lock is taken: its holder sweeps after."""
-        while self._collected and self._changed.acquire(blocking=False):
-            self._changed.release()
+        while self._collected and not self._changed.lock.locked():
             try:
-                generation = self._collected.popleft()
+                lease = self._collected.popleft()
             except IndexError:
                 return  # another thread was faster
-            self._let_go(generation, calls=1)
+            self.give_back(lease)
 
     def _end_closed_results(self) -> None:
         """End the leases of results that were closed before they began: their code never runs to say so."""
@@ -175,40 +212,36 @@ class Leases:
 
     # -- results that outlive their call ---------------------------------------------------------
 
-    def call(self, generation: Generation, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    def call(self, lease: Lease, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call on a generation whose lease was taken; the lease ends with the call or with what it returned."""
-        token = _CALLING.set((*_CALLING.get(), generation.name))
+        token = _CALLING.set((*_CALLING.get(), lease.generation.name))
         try:
             result = function(*args, **kwargs)
         except BaseException:
-            self.give_back(generation)
+            self.give_back(lease)
             raise
         finally:
             _CALLING.reset(token)
-        return self._outliving(generation, result)
+        return self._outliving(lease, result)
 
-    def _outliving(self, generation: Generation, result: Any) -> Any:
+    def _outliving(self, lease: Lease, result: Any) -> Any:
         if inspect.isgenerator(result):
-            return self._until_done(generation, lambda done: _generator(result, done))
+            return self._until_done(lease, lambda done: _generator(result, done))
         if inspect.iscoroutine(result):
-            return self._until_done(generation, lambda done: _coroutine(result, done, generation.name))
+            return self._until_done(lease, lambda done: _coroutine(result, done, lease.generation.name))
         if inspect.isasyncgen(result):
-            return self._until_done(generation, lambda done: _async_generator(result, done))
-        self.give_back(generation)
+            return self._until_done(lease, lambda done: _async_generator(result, done))
+        self.give_back(lease)
         return result
 
-    def _until_done(self, generation: Generation, wrap: Callable[[Callable[[], None]], Any]) -> Any:
-        once = weakref.finalize(life := _Life(), self._ended, generation)
+    def _until_done(self, lease: Lease, wrap: Callable[[Callable[[], None]], Any]) -> Any:
+        once = weakref.finalize(life := _Life(), self.give_back_later, lease)
         once.atexit = False
         wrapped = wrap(lambda: _end(once))
         # Never started and dropped: no `finally` runs, so the wrapper's own end releases the lease too.
         weakref.finalize(wrapped, self._forget, once, life).atexit = False
         self._open_results[once] = weakref.ref(wrapped)
         return wrapped
-
-    def _ended(self, generation: Generation) -> None:
-        self._collected.append(generation)
-        self._sweep()
 
     def _forget(self, once: weakref.finalize[..., Any], life: _Life) -> None:
         """Drop what is known of a result that was collected; `life` ends with this call."""

@@ -33,7 +33,7 @@ from pytest_hotplug.reloader.errors import (
 from pytest_hotplug.reloader.events import Event, Events
 from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.info import health_of, info_of
-from pytest_hotplug.reloader.leases import Leases
+from pytest_hotplug.reloader.leases import Lease, Leases
 from pytest_hotplug.reloader.loader import Loader
 from pytest_hotplug.reloader.modules import Namespace, Neighbours
 from pytest_hotplug.reloader.names import is_plugin_name
@@ -197,34 +197,34 @@ class PluginManager:
         Checks for changes first and reloads if there are any. Raises ParameterError, UnknownPlugin,
         PluginDisabled, PluginLoadError; what the entry raises passes unchanged.
         """
-        generation = self._newest(name)
-        return self._calls.run(generation, self._prepare(generation, self._calls.entry, kwargs), verb="execute")
+        lease = self._newest(name)
+        return self._calls.run(lease, self._prepare(lease, self._calls.entry, kwargs), verb="execute")
 
     def call(self, name: str, function: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call any function of the plugin (`"name"` in its entry module, or `"module.name"`), checking first."""
-        generation = self._newest(name)
-        found = self._prepare(generation, self._calls.function, function)
-        return self._calls.run(generation, (found, args, kwargs), verb="call")
+        lease = self._newest(name)
+        found = self._prepare(lease, self._calls.function, function)
+        return self._calls.run(lease, (found, args, kwargs), verb="call")
 
     async def aexecute(self, name: str, /, **kwargs: Any) -> Any:
         """Execute from a running event loop: an async entry is awaited, any other runs in a thread."""
-        generation = await self._anewest(name)
-        return await self._calls.arun(generation, self._prepare(generation, self._calls.entry, kwargs))
+        lease = await self._anewest(name)
+        return await self._calls.arun(lease, self._prepare(lease, self._calls.entry, kwargs))
 
     async def acall(self, name: str, function: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call from a running event loop; see `call` and `aexecute`."""
-        generation = await self._anewest(name)
-        found = self._prepare(generation, self._calls.function, function)
-        return await self._calls.arun(generation, (found, args, kwargs))
+        lease = await self._anewest(name)
+        found = self._prepare(lease, self._calls.function, function)
+        return await self._calls.arun(lease, (found, args, kwargs))
 
-    def _prepare(self, generation: Generation, step: Callable[[Generation, Any], Any], what: Any) -> Any:
+    def _prepare(self, lease: Lease, step: Callable[[Generation, Any], Any], what: Any) -> Any:
         """Run a step between lease and call; the lease ends if it fails."""
         try:
             if self._before_call is not None:
-                self._before_call(generation)
-            return step(generation, what)
+                self._before_call(lease.generation)
+            return step(lease.generation, what)
         except BaseException:
-            self._leases.give_back(generation)
+            self._leases.give_back(lease)
             raise
 
     def module(self, name: str, sub: str = "") -> ModuleType:
@@ -234,33 +234,33 @@ class PluginManager:
 
     # -- check before execution -----------------------------------------------------------------
 
-    def _newest(self, name: str) -> Generation:
+    def _newest(self, name: str) -> Lease:
         """Bring the plugin up to date as `on_change` says, and lease what serves then."""
         if self._needs_look(name):
             self._act_on_change(self._slot(name))
         return self._lease(name)
 
-    async def _anewest(self, name: str) -> Generation:
+    async def _anewest(self, name: str) -> Lease:
         if self._needs_look(name):
             import asyncio
 
             await asyncio.to_thread(self._act_on_change, self._slot(name))
-        while (generation := self._leases.take(name, lambda: self._registry.serving.get(name), wait=False)) is None:
+        while (lease := self._leases.take(name, lambda: self._registry.serving.get(name), wait=False)) is None:
             import asyncio
 
             await asyncio.to_thread(self._wait_until_served, name)  # loads and gates never hold up the event loop
-        return generation
+        return lease
 
     def _wait_until_served(self, name: str) -> None:
         self._leases.wait_open(name)
         self.load(name)
 
-    def _lease(self, name: str) -> Generation:
-        generation = self._leases.take(name, lambda: self._registry.serving.get(name))
-        if generation is None:
+    def _lease(self, name: str) -> Lease:
+        lease = self._leases.take(name, lambda: self._registry.serving.get(name))
+        if lease is None:
             self._first_load(self._slot(name))
             return self._lease(name)
-        return generation
+        return lease
 
     def _needs_look(self, name: str) -> bool:
         """Tell, as cheaply as possible, whether the plugin or something that it depends on may have changed."""

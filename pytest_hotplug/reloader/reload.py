@@ -130,12 +130,12 @@ class HotLoader:
         """Reload like `reload`, or return None at once when another thread is at it."""
         slot = self._slot_of(name)
         asked = time.monotonic()
-        if transaction.current() is not None or not slot.turn.acquire(blocking=False):
+        if transaction.current() is not None or slot.turn.locked():
             return None
         try:
-            return self._in_turn(slot, False, asked)
+            with slot.turn:  # who was faster by a hair is waited for: no try to take it is safe from signals
+                return self._in_turn(slot, False, asked)
         finally:
-            slot.turn.release()
             self._finish()
 
     def _reload_inside(self, slot: Slot) -> Outcome:

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from pytest_hotplug.reloader.waiting import Latch
+
 __all__ = ["ReloadThread"]
 
 T = TypeVar("T")
@@ -26,7 +28,7 @@ class _Job:
     def __init__(self, function: Callable[[], Any]) -> None:
         self._function = function
         self._context = contextvars.copy_context()
-        self.done = threading.Event()
+        self.done = Latch()
         self.result: Any = None
         self.error: BaseException | None = None
 
@@ -36,7 +38,7 @@ class _Job:
         except BaseException as error:  # noqa: BLE001  # raised again in the thread that waits; one that gave up has said so
             self.error = error
         finally:
-            self.done.set()
+            self.done.open()
 
 
 class ReloadThread:
@@ -59,8 +61,8 @@ class ReloadThread:
         Whatever ends the wait early (a time limit, Ctrl-C), the thread that still works is replaced.
         """
         job = _Job(function)
-        self._put(job)
         try:
+            self._put(job)
             deadline = time.monotonic() + timeout
             # In slices: a Ctrl-C that comes just before a wait begins is noticed when it ends.
             while not job.done.wait(min(SLICE, max(0.0, deadline - time.monotonic()))):
@@ -89,9 +91,10 @@ class ReloadThread:
     def _put(self, job: _Job) -> None:
         with self._lock:
             if self._jobs is None:
-                self._jobs = queue.SimpleQueue()
-                self._thread = threading.Thread(target=self._serve, args=(self._jobs,), name=self._name, daemon=True)
-                self._thread.start()
+                jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+                thread = threading.Thread(target=self._serve, args=(jobs,), name=self._name, daemon=True)
+                thread.start()  # first: a queue that no thread serves must not stand here
+                self._jobs, self._thread = jobs, thread
             self._jobs.put(job)
 
     def _replace(self) -> None:

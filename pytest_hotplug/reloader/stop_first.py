@@ -44,9 +44,9 @@ class StopFirst:
         timeout = min(self._parts.settings.retire_timeout if limit is None else limit for limit in limits)
         if set(names) & set(calling()):  # the call that asks is itself in flight: waiting for it would never end
             raise PluginFault(_in_flight(slot.found, "a call of the plugin asked for this reload itself"))
-        if not self._parts.leases.gate(names, timeout):
-            raise PluginFault(_in_flight(slot.found, f"running calls did not end within {timeout:g} s"))
         try:
+            if not self._parts.leases.gate(names, timeout):
+                raise PluginFault(_in_flight(slot.found, f"running calls did not end within {timeout:g} s"))
             build.save_states(stopping)
             for generation in reversed(stopping):
                 self._retirement.take_down(generation)
@@ -66,7 +66,11 @@ class StopFirst:
             LOG.critical("hotplug.restart_failed", extra={"plugins": [g.name for g in stopping], "text": str(error)})
             self._withdraw(*(g.name for g in stopping))
         finally:
-            self._parts.leases.open([generation.name for generation in stopping])
+            names = [generation.name for generation in stopping]
+            try:
+                self._parts.leases.open(names)
+            finally:  # a signal may have cut the first short
+                self._parts.leases.open(names)
 
 
 def _in_flight(found: Found, why: str) -> Fault:

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import ModuleType
+
+from pytest_hotplug.reloader.waiting import Bell
 
 __all__ = [
     "GuardTimeout",
@@ -104,7 +105,7 @@ class Transaction:
         # The load of another plugin that this one's code asked for runs inside it.
         self.outer = current()
         self._overdue = time.monotonic() + limit + GRACE
-        self._ended = threading.Event()
+        self._ended = False
 
     @property
     def abandoned(self) -> bool:
@@ -117,7 +118,7 @@ class Transaction:
 
     @property
     def is_open(self) -> bool:
-        return not self._ended.is_set()
+        return not self._ended
 
     def inside(self) -> bool:
         """Tell whether the calling thread or task works for this load, or for one inside it."""
@@ -128,22 +129,25 @@ class Transaction:
 
     def wait(self, timeout: float | None) -> bool:
         """Wait until the load has ended; False when it hasn't within `timeout` seconds."""
-        return self._ended.wait(timeout)
+        return _GUARD.changed.wait_for(lambda: self._ended, timeout)
 
     def stage(self, name: str, module: ModuleType) -> None:
         """Put a module that is about to execute into sys.modules; raises LoadAbandoned."""
-        with _GUARD.changed:
+        with _GUARD.changed.lock:
             self.journal.stage(name, module)
 
     def unstage(self, name: str, module: ModuleType) -> None:
         """Take a module out of sys.modules whose execution failed while the load goes on."""
-        with _GUARD.changed:
+        with _GUARD.changed.lock:
             if not self.abandoned:
                 self.journal.unstage(name, module)
 
     def abandon(self) -> None:
-        """Put the world back and let the next load begin; the thread that hangs in this one is lost."""
-        with _GUARD.changed:
+        """Put the world back and let the next load begin; the thread that hangs in this one is lost.
+
+        Without effect once the load has ended. May be repeated when a signal cut it short.
+        """
+        with _GUARD.changed.lock:
             if _GUARD.open is not self:
                 return
             self.journal.abandoned = True
@@ -153,15 +157,14 @@ class Transaction:
 
     def end_in_fork(self) -> None:
         """Count as ended in a child process; a lock that the parent's threads may have held is not touched."""
-        self._ended = threading.Event()
-        self._ended.set()
+        self._ended = True
 
     def commit(self, swap: Callable[[], None]) -> None:
         """Run `swap` and keep what was staged, in one step that no abandonment can cut in two.
 
         Raises LoadAbandoned when the load was given up before.
         """
-        with _GUARD.changed:
+        with _GUARD.changed.lock:
             if self.abandoned:
                 raise LoadAbandoned
             swap()
@@ -173,30 +176,39 @@ class _Guard:
     """The one open transaction of the process."""
 
     def __init__(self) -> None:
-        self.changed = threading.Condition()
+        self.changed = Bell()
         self.open: Transaction | None = None
 
     def take(self, transaction: Transaction, timeout: float) -> None:
         """Open `transaction` once no other is; raises GuardTimeout after `timeout` seconds."""
         deadline = time.monotonic() + timeout
-        with self.changed:
-            while (other := self.open) is not None and other is not transaction.outer:
-                now = time.monotonic()
-                if now >= other.overdue:
-                    other.abandon()
-                elif now >= deadline:
-                    raise GuardTimeout
-                else:
-                    self.changed.wait(min(deadline, other.overdue) - now)
+        while not self.changed.wait_for(lambda: self._let_in(transaction), self._patience(transaction, deadline)):
+            other, now = self.open, time.monotonic()
+            if other is not None and other is not transaction.outer and now >= other.overdue:
+                other.abandon()
+            elif now >= deadline:
+                raise GuardTimeout
+
+    def _let_in(self, transaction: Transaction) -> bool:
+        if self.open is None or self.open is transaction.outer:
             self.open = transaction
+            return True
+        return False
+
+    def _patience(self, transaction: Transaction, deadline: float) -> float:
+        """Return for how long to wait before looking whether the load at hand is overdue."""
+        other = self.open
+        until = deadline if other is None else min(deadline, other.overdue)
+        return max(0.0, until - time.monotonic())
 
     def end(self, transaction: Transaction) -> None:
         """Free the guard, or give it back to the load around; the caller holds `changed`."""
         outer = transaction.outer
-        self.open = outer if outer is not None and outer.is_open else None
         transaction.work = None  # modules of what was loaded keep the transaction, and must keep nothing else
-        transaction._ended.set()
-        self.changed.notify_all()
+        transaction._ended = True
+        self.changed.ring()
+        # Last: until then an end that a signal cuts short is done again.
+        self.open = outer if outer is not None and outer.is_open else None
 
 
 _GUARD = _Guard()
@@ -212,7 +224,7 @@ def current() -> Transaction | None:
 
 def mend(name: str, module: ModuleType) -> None:
     """Undo an import of the public name that slipped between a load's check and its staging of `name`."""
-    with _GUARD.changed:
+    with _GUARD.changed.lock:
         load = _GUARD.open
         staged = load.journal.staged(name) if load is not None else None
         if staged is not None and sys.modules.get(name) is module:
@@ -246,13 +258,17 @@ def open_transaction(timeout: float, limit: float | None = None) -> Iterator[Tra
     another load holds the guard for `timeout` seconds.
     """
     transaction = Transaction(timeout if limit is None else limit)
-    _GUARD.take(transaction, timeout)
-    token = _CURRENT.set(transaction)
-    try:
+    before = _CURRENT.get()
+    try:  # around the taking, too: a signal may raise as soon as the guard is taken
+        _GUARD.take(transaction, timeout)
+        _CURRENT.set(transaction)
         yield transaction
     finally:
-        _CURRENT.reset(token)
-        transaction.abandon()  # without effect once it has committed
+        try:
+            transaction.abandon()
+        finally:  # a signal may have cut the first short; without effect once it was done
+            transaction.abandon()
+            _CURRENT.set(before)
 
 
 @contextmanager
