@@ -38,6 +38,7 @@ class _Job:
         except BaseException as error:  # noqa: BLE001  # raised again in the thread that waits; one that gave up has said so
             self.error = error
         finally:
+            del self._function, self._context  # before anybody goes on: what was built must not live here
             self.done.open()
 
 
