@@ -49,7 +49,7 @@ from pytest_hotplug.reloader.why import why
 __all__ = ["PluginManager"]
 
 Keeps = Literal["in-memory", "on-disk", "read-only"]
-_MOST_TRIES = 10  # of a first load while other threads keep unloading the plugin
+_MOST_TRIES = 50  # of a first load while other threads keep unloading the plugin
 _managers: weakref.WeakSet[PluginManager] = weakref.WeakSet()
 
 
