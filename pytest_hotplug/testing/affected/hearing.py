@@ -30,8 +30,11 @@ _IMPORT_SYSTEM = "<frozen importlib"
 _TOOLS = ("_pytest", "coverage", "execnet", "xdist")
 _FOR_ITSELF = (_PACKAGE, *(f"{site}{tool}{os.sep}" for site in _SITES for tool in _TOOLS))
 _FOR_TESTS = (f"_pytest{os.sep}doctest.py", f"_pytest{os.sep}pytester.py")
-# These show sources, or ask what machine this is.
-_OF_NO_ACCOUNT = {f"{_STDLIB[0]}{module}.py" for module in ("doctest", "platform", "traceback", "warnings")}
+# These show sources, or ask what machine this is and what is installed, which counts for all tests anyway.
+_OF_NO_ACCOUNT = {
+    *(f"{_STDLIB[0]}{module}.py" for module in ("doctest", "platform", "traceback", "warnings")),
+    f"{_STDLIB[0]}importlib{os.sep}metadata{os.sep}__init__.py",
+}
 
 
 class Listener(Protocol):
