@@ -86,7 +86,8 @@ def test_an_edit_of_a_test_or_a_source_is_collected_anew(watched: Watched, proje
         "configured",
         "words.py was imported or read by the collection",
     )
-    assert watched.verdict()["failed"] == 1
+    # The test that was edited just before may come along; the three that never import it do not.
+    assert counts(watched.verdict()) in ((0, 1, 0), (1, 1, 0))
 
 
 def test_a_plugin_that_a_test_imports_itself_is_collected_anew(watched: Watched, project: Path) -> None:
