@@ -17,6 +17,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
         patch.setenv("PYTEST_PLUGINS", "pytest_hotplug.testing.pytest_plugin")
+        patch.delenv("CI", raising=False)
         project = AffectedProject(tmp_path_factory.mktemp("recorded") / "project")
         assert "no map yet" in project.affected(code=0).line
     return project.path
