@@ -110,6 +110,16 @@ class Watched:
             if event["event"] == kind and all(event.get(k) == v for k, v in wanted.items()):
                 return event
 
+    def next_within(self, seconds: float) -> dict[str, Any] | None:
+        """Return the next event of any kind, or None if none comes in time."""
+        try:
+            event = self._inbox.get(timeout=seconds)
+        except queue.Empty:
+            return None
+        assert event is not None, f"the watch ended: {self.events[-5:]}\n{''.join(self.said[-40:])}"
+        self.events.append(event)
+        return event
+
     def verdict(self) -> dict[str, Any]:
         """Return the next verdict."""
         return self.next("verdict")

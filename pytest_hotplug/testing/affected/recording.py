@@ -43,6 +43,7 @@ class Recording:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Iterator[None]:
+        __tracebackhide__ = True
         if item is not self._whose:
             self._whose, self._own = item, Facts()
         with self._recorder.crediting(self._own):
@@ -50,17 +51,20 @@ class Recording:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self) -> Iterator[None]:
+        __tracebackhide__ = True
         with self._recorder.crediting(self._own):
             return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self) -> Iterator[None]:
+        __tracebackhide__ = True
         with self._recorder.crediting(self._own):
             return (yield)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: Any) -> Iterator[None]:
         """Credit what a wider fixture used to every test that uses it, not to the first one alone."""
+        __tracebackhide__ = True
         if fixturedef.scope == "function":
             return (yield)
         _, facts = self._fixtures.setdefault(id(fixturedef), (fixturedef, Facts()))

@@ -158,6 +158,7 @@ class Child:
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: Any) -> Iterator[None]:
         """Credit what a wider fixture used to every test that uses the fixture, not to the first one alone."""
+        __tracebackhide__ = True
         if fixturedef.scope == "function":
             return (yield)
         self._start()

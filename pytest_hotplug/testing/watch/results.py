@@ -74,8 +74,12 @@ class Results:
         return 0 if self.chosen is None else sum(1 for nodeid in self._map.tests if not self._is_chosen(nodeid))
 
     def failing(self) -> list[str]:
-        """Return the tests that failed when they last ran, and what could not be collected."""
-        tests = [n for n, outcome in self._outcomes.items() if outcome in _BAD and n in self._map.tests]
+        """Return the tests that failed when they last ran, and what could not be collected, in their place."""
+        tests = [
+            nodeid
+            for nodeid, outcome in self._outcomes.items()
+            if outcome in _BAD and nodeid in self._map.tests and not self._is_broken(nodeid)
+        ]
         return [*tests, *self._broken]
 
     # -- a run ----------------------------------------------------------------------------------
@@ -188,6 +192,11 @@ class Results:
         self._failures = {n: told for n, told in self._failures.items() if self._outcomes.get(n) in _BAD}
         self._broken = {n: told for n, told in self._broken.items() if self._stays_broken(n)} | self._broken_now
         self._map.broken = {self._map.file_of(nodeid) for nodeid in self._broken}
+
+    def _is_broken(self, nodeid: str) -> bool:
+        """Tell whether the file of a test, or a directory above it, could not be collected."""
+        file = self._map.file_of(nodeid)
+        return bool(self._map.broken) and not self._map.broken.isdisjoint((file, *file.parents))
 
     def _stays_broken(self, nodeid: str) -> bool:
         """Tell whether something that could not be collected was neither collected since nor deleted."""
