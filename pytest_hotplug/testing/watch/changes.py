@@ -1,0 +1,150 @@
+"""What the watched files hold, what of it moved, and which tests that affects.
+
+Watches what there is, and covers what appears later. Runs nothing; belongs to the thread of the watch loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from pytest_hotplug.reloader.settings import Settings
+from pytest_hotplug.testing.project import TestProject
+from pytest_hotplug.testing.watch.affected import Map
+from pytest_hotplug.testing.watch.contents import Contents, watch_roots
+from pytest_hotplug.testing.watch.knowledge import Knowledge
+from pytest_hotplug.testing.watch.suspects import is_suspect
+from pytest_hotplug.watcher import Batch, Watching, watch
+
+__all__ = ["Changes"]
+
+BURST = 20  # files that change at once: a checkout, say
+
+
+class Changes:
+    """The files of one project. `own` is a file that the watch itself writes."""
+
+    def __init__(
+        self, config: pytest.Config, project: TestProject | None, settings: Settings, own: Path | None
+    ) -> None:
+        self.root = config.rootpath
+        self._project = project
+        self._settings = settings
+        self._own = own
+        self._plugin_dirs = tuple(layout.path for layout in project.layouts) if project else ()
+        self._roots = watch_roots(self.root, self._plugin_dirs)
+        self._watching: Watching | None = None
+        self._hear: Callable[[Batch], None] = lambda batch: None
+        self.contents = Contents(self._roots, self.root, own)
+        self.map = Map(self.root, self._plugin_dirs, tuple(config.getini("python_files")))
+        self.knowledge = Knowledge(self.root)
+        self._suspects: set[Path] = set()  # changed, and not as somebody would leave them
+        self._many = False  # files are being changed by the dozen
+
+    # -- watching -------------------------------------------------------------------------------
+
+    def start(self, hear: Callable[[Batch], None]) -> Watching:
+        """Watch; `hear` is called on a thread of the watcher's."""
+        self._hear = hear
+        self._watching = self._watch()
+        self._learn_plugins()
+        return self._watching
+
+    def stop(self) -> None:
+        """Watch no more, and wait until all that was learned is written."""
+        if self._watching is not None:
+            self._watching.stop()
+        self.knowledge.close()
+
+    def _watch(self) -> Watching:
+        return watch(
+            self._roots,
+            self._hear,
+            debounce=0.0,
+            step=0.001,
+            settle_max=self._settings.settle_max,
+            poll_interval=self._settings.poll_interval,
+            force_polling=self._settings.force_polling,
+        )
+
+    @property
+    def backend(self) -> str:
+        """How the files are watched."""
+        assert self._watching is not None, "asked for once the watch has begun"
+        return self._watching.backend
+
+    # -- looking --------------------------------------------------------------------------------
+
+    def look(self, batch: Batch | None = None) -> frozenset[Path]:
+        """Return the files of new content, among those that the watcher named or among all."""
+        return self.contents.look() if batch is None or batch.overflow else self.contents.look_below(batch.paths)
+
+    def was_saved(self, batch: Batch) -> bool:
+        """Tell whether the watcher named a file that is there, and not what the watch itself writes."""
+        return not batch.overflow and any(path.is_file() and path != self._own for path in batch.paths)
+
+    def look_at_top(self) -> frozenset[Path]:
+        """Find what appeared directly in the project's root, which no watch covers."""
+        new = [root for root in watch_roots(self.root, self._plugin_dirs) if root not in self._roots]
+        if not new:
+            return self.contents.look_at_top()
+        self._roots += tuple(new)
+        self.contents.add_roots(new)
+        before, self._watching = self._watching, self._watch()
+        if before is not None:
+            before.stop()
+        return self.contents.look()
+
+    # -- taking in ------------------------------------------------------------------------------
+
+    def take_in(self, changed: Iterable[Path]) -> None:
+        """Know the plugins and the suspects of now."""
+        self._learn_plugins()
+        self._suspects = {path for path in self._suspects.union(changed) if is_suspect(path)}
+
+    def _learn_plugins(self) -> None:
+        if self._project is not None:
+            found = {name: found.path for name, found in self._project.plugins().items()}
+            self.map.places = {**self.map.places, **found}
+
+    def plugins_of(self, changed: Iterable[Path]) -> set[str]:
+        """Return the plugins in whose directories these files lie."""
+        changed = list(changed)
+        return {name for name, place in self.map.places.items() for path in changed if path.is_relative_to(place)}
+
+    def count(self, changed: int) -> None:
+        """Notice a burst: so many files at once, or git at work."""
+        self._many |= changed > BURST or (self.root / ".git" / "index.lock").exists()
+
+    def may_go_on(self) -> bool:
+        """Tell whether files may not be as they are meant, so that one waits for some quiet."""
+        return self._many or bool(self._suspects)
+
+    def end_burst(self) -> None:
+        """Take it that no more files come."""
+        self._many = False
+
+    def trust(self) -> None:
+        """Take the suspects for what somebody means."""
+        self._suspects.clear()
+
+    # -- what it affects ------------------------------------------------------------------------
+
+    def affected(self, changed: Iterable[Path]) -> dict[str, str]:
+        """Return what these files affect, with reasons: known for tests that were recorded, guessed for the others."""
+        changed = list(changed)
+        known = self.knowledge.affected(changed)
+        guessed = {n: because for n, because in self.map.affected(changed).items() if not self.knowledge.knows(n)}
+        foreign = self.map.affected(path for path in changed if not self.knowledge.can_tell(path))
+        return {n: because for n, because in known.items() if n in self.map.tests} | guessed | foreign
+
+    def users(self, files: Iterable[Path]) -> dict[str, str]:
+        """Return the tests that these files affect, or that are known to use them otherwise, with reasons."""
+        files = list(files)
+        return self.knowledge.users(files) | self.affected(files)
+
+    def may_matter(self, changed: Iterable[Path]) -> bool:
+        """Tell whether there is code among these files, which a running test may use before anybody knows."""
+        return any(map(self.map.may_matter, changed))

@@ -1,0 +1,259 @@
+"""From a change to its verdict: what must run is noted, a run begins, and its end is judged.
+
+A run begins at the first sign of a save, unless what was saved is empty or can't be parsed, or is one
+of many: then it waits for quiet and looks again. A verdict stands only if every file has the same MD5
+at the end of its run as at its start; an edit during a run ends that run and begins a larger one.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_hotplug.testing.watch.agenda import Agenda
+from pytest_hotplug.testing.watch.changes import Changes
+from pytest_hotplug.testing.watch.hosting import Hosting
+from pytest_hotplug.testing.watch.messages import Order
+from pytest_hotplug.testing.watch.peer import Peer
+from pytest_hotplug.testing.watch.results import Results
+from pytest_hotplug.testing.watch.runs import Run, Runs
+from pytest_hotplug.testing.watch.voice import Voice
+from pytest_hotplug.watcher import Batch
+
+__all__ = ["Rounds"]
+
+QUIET = 0.05  # seconds without a change, after a burst of them or where a file looks half saved
+
+
+class Rounds:
+    """At most one run at a time; only the thread of the watch loop touches it."""
+
+    def __init__(
+        self, changes: Changes, results: Results, runs: Runs, hosting: Hosting, agenda: Agenda, voice: Voice
+    ) -> None:
+        self._changes = changes
+        self._results = results
+        self._runs = runs
+        self._hosting = hosting
+        self._agenda = agenda
+        self._log, self._screen, self._shown = voice.log, voice.screen, voice.shown
+        self.run: Run | None = None
+        self.paused = False
+        self.unaffecting: dict[str, str] = {}  # what changed since the last run and chose no test, and why
+        self._judged_later: set[Path] = set()  # changed during the run, of no known use to any test
+        self._measured: Collection[Path] = ()  # files of which the run at hand tells the executed lines
+        self._show_lines: Callable[[Mapping[str, Iterable[int]]], object] = lambda executed: None
+        self._started = 0.0
+
+    # -- changes --------------------------------------------------------------------------------
+
+    def hint(self, batch: Batch) -> None:
+        """Look at what the watcher named."""
+        changed = self._changes.look(batch)
+        self._runs.saved(batch.paths)
+        if not changed and self._changes.was_saved(batch):
+            self._screen.say("hotplug: saved with the same content, nothing to run", "dim")
+        self.changed(changed, batch.first_seen)
+
+    def look_at_top(self) -> None:
+        """Look at what no watch covers."""
+        self.changed(self._changes.look_at_top(), time.time())
+
+    def changed(self, changed: Iterable[Path], saved_at: float) -> None:
+        """Let what these files affect run, unless it must wait."""
+        changed = sorted(changed)
+        if not changed:
+            return
+        affected = self._note(changed, saved_at)
+        if self.run is not None and not affected and not self._changes.may_matter(changed):
+            self._judged_later.update(changed)  # maybe the run's own output
+            return
+        if not self._results.waiting:
+            self._log.write("selected", tests=[], left_out=len(self._changes.map.tests))
+            self._screen.say("hotplug: no test depends on it", "dim")
+            return
+        if self.paused:
+            self._screen.say("hotplug: paused, so it waits; space goes on", "yellow")
+            return
+        # The files of the verdict in the making have moved: what it covers runs again, with what is new.
+        # What is still pending from earlier runs comes along: nobody knows what it would use now.
+        self._changes.count(len(changed))
+        self._begin_when_sound()
+
+    def _note(self, changed: Iterable[Path], saved_at: float) -> bool:
+        """Tell of a change, and let the tests that it affects be pending; return whether there are any."""
+        changed = sorted(changed)
+        shown = [self._shown(path) for path in changed]
+        self._log.write("change", paths=shown, saved_at=saved_at)
+        self._screen.changed(shown)
+        self._changes.take_in(changed)
+        self._hosting.changed(self._changes.plugins_of(changed))
+        self._runs.changed(changed)
+        affected = self._changes.affected(changed)
+        self._results.want(affected)
+        if not affected:
+            nobody = dict.fromkeys(shown, "no test is known to use it")
+            self.unaffecting |= {**nobody, **self._changes.knowledge.why_none}
+        return bool(affected)
+
+    # -- a run begins ---------------------------------------------------------------------------
+
+    def _begin_when_sound(self) -> None:
+        """Begin at once, or after some quiet where files may not be as they are meant."""
+        self._end("a file changed during the run")
+        if self._changes.may_go_on():
+            self._agenda.put_off("begin", QUIET, self._begin_if_quiet)
+        else:
+            self.begin()
+
+    def _begin_if_quiet(self) -> None:
+        """Begin the run that has waited, unless files have moved that nobody told of."""
+        moved = self._changes.look()
+        self._changes.end_burst()
+        if moved:
+            self.changed(moved, time.time())
+        elif not self.paused:
+            self._changes.trust()  # so somebody means it
+            self.restart("")
+
+    def restart(self, why: str) -> None:
+        """End the run at hand, if there is one, and begin one of all that waits."""
+        self._end(why)
+        self.begin()
+
+    def _end(self, why: str) -> None:
+        if self.run is not None:
+            if why:
+                self._screen.say(f"hotplug: {why}, it begins again", "yellow")
+            self.cancel()
+
+    def begin(self) -> None:
+        """Begin a run of what waits and may run."""
+        self._agenda.strike("begin")
+        if not self._results.begin_run():
+            if self._results.waiting:
+                self._screen.say(f"hotplug: nothing runs: no test that waits is one where {self._results.filters}")
+            return
+        self.unaffecting.clear()
+        self._judged_later.clear()
+        reasons = self._results.chosen
+        tests = [{"nodeid": nodeid, "because": because} for nodeid, because in (reasons or {}).items()]
+        self._log.write("selected", tests=tests, left_out=self._results.left_out())
+        self._started = time.monotonic()
+        chosen = None if reasons is None else list(reasons)
+        measure = [os.fspath(path) for path in self._measured]
+        order = Order(chosen, first=not self._changes.map.tests, ahead=self._results.ahead(), measure=measure)
+        self.run = self._runs.begin(order, self._results.seconds)
+
+    def measure(self, files: Collection[Path], show: Callable[[Mapping[str, Iterable[int]]], object]) -> None:
+        """Run what uses these files; with the verdict, `show` gets the lines of them that were executed."""
+        self._results.want(self._changes.users(files))
+        if not self._results.waiting:
+            show({})
+            return
+        self._measured, self._show_lines = files, show
+        self.restart("")
+
+    # -- a run goes on --------------------------------------------------------------------------
+
+    def hear(self, message: tuple[Run, dict[str, Any]]) -> None:
+        """Take in what the run at hand tells."""
+        run, facts = message
+        if run is not self.run or self._changes.knowledge.hear(facts):
+            return
+        self._results.hear(facts)
+        if facts["kind"] == "report":
+            self._log.write("report", **{name: facts[name] for name in ("nodeid", "outcome", "duration")})
+
+    def hear_parked(self, message: tuple[Peer, dict[str, Any]]) -> None:
+        """Take in what a process says that runs are forked from."""
+        self._runs.hear(*message)
+        if self.run is None:
+            self._runs.rest()
+
+    def suspend(self) -> None:
+        """Stop the run where it is, with the watch."""
+        if self.run is not None:
+            self.run.pause()
+
+    def resume(self) -> None:
+        """Let it go on."""
+        if self.run is not None:
+            self.run.resume()
+
+    # -- a run ends -----------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """End the run at hand; what it was to run stays pending."""
+        run, self.run = self.run, None
+        if run is not None:
+            run.cancel()
+            self._changes.knowledge.forget_run()
+
+    def give_up(self, why: str) -> None:
+        """Cancel the run and let what it has done be the verdict."""
+        self.cancel()
+        if self._files_moved():
+            self._results.forget_outcomes()
+        self._screen.say(f"hotplug: {why}", "yellow")
+        self._publish("")
+
+    def ended(self, end: tuple[Run, int | None]) -> None:
+        """Judge a run that came to its end by itself."""
+        run, code = end
+        if run is not self.run:
+            return
+        if code is None:
+            self.restart("a warm process was lost")
+            return
+        trouble = self._results.why_unfinished(code)
+        if self._files_moved():  # the verdict would be about old bytes
+            if not self.paused:
+                self._begin_when_sound()
+                return
+            self._results.forget_outcomes()
+            trouble = "a file changed during the run, and the watch is paused"
+        self.run = None
+        self._publish(trouble)
+
+    def _files_moved(self) -> bool:
+        """Tell whether files that the run may have used have changed since it began; let be pending what they affect.
+
+        By now it is known what every test used. Files that none of them read may be the run's own output.
+        """
+        moved = self._changes.look()
+        if moved:
+            self._note(moved, time.time())
+        affected = self._changes.affected(moved | self._judged_later)
+        self._results.want(affected)
+        return bool(affected) or self._changes.may_matter(moved)
+
+    def _publish(self, trouble: str) -> None:
+        """Make the run's results the verdict; the tests that it didn't finish stay pending."""
+        left_out, done = self._results.left_out(), self._results.done
+        verdict = self._results.end_run(trouble)
+        if trouble:
+            self._screen.say(f"hotplug: {trouble}; the tests that it did not finish stay pending", "red")
+        self._log.write("verdict", **verdict.counts, outdated=verdict.outdated, failures=verdict.failures)
+        self._screen.verdict(verdict, left_out, time.monotonic() - self._started)
+        if self._measured:
+            self._measured = ()
+            self._show_lines(self._results.executed or {})
+        self._screen.waiting(self._changes.backend, self._results.filters)
+        self._hosting.loaded(plugin for uses in self._changes.map.tests.values() for plugin in uses.plugins)
+        self._runs.rest()
+        self._learn(done)
+
+    def _learn(self, done: Mapping[str, str]) -> None:
+        """Learn what the tests of the verdict used; an edit that came meanwhile is noticed, and is no part of it."""
+        moved: set[Path] = set()
+
+        def look() -> set[Path]:
+            moved.update(self._changes.look())
+            return moved
+
+        self._changes.knowledge.learn(done, self._results.seconds, self._changes.map.tests, look)
+        self.changed(moved, time.time())
