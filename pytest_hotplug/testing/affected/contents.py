@@ -11,26 +11,22 @@ import os
 import platform
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pytest_hotplug.reloader.names import is_noise
 from pytest_hotplug.testing.affected.blocks import BODY, WHOLE, Blocks, digest_of, read_blocks
+from pytest_hotplug.testing.affected.circumstances import Circumstances
 from pytest_hotplug.testing.affected.first_party import FirstParty
 
-__all__ = ["TREE", "UNKNOWN", "Contents", "Dependency", "bytes_of", "counts_for_processes"]
+__all__ = ["TREE", "UNASKED", "UNKNOWN", "Contents", "Dependency", "bytes_of", "counts_for_processes"]
 
 UNKNOWN = "?"  # nobody knows which bytes the test saw; equal to nothing
+UNASKED = "-"  # nobody can look at it here; equal to anything
 _CLOCK_TICK = 20_000_000  # ns by which a file system's clock may lag behind
 _FOR_PROCESSES = (".py", ".json", ".toml", ".ini", ".cfg", ".yaml", ".yml")
-# About the terminal, the desktop, the shell, the login or the CI job; of no account to what tests do.
-_OF_THE_SESSION = (
-    "BASH", "COLORTERM", "COLUMNS", "COV_", "COVERAGE_", "DBUS_", "DEBUGINFOD", "DISPLAY", "EDITOR", "FORCE_COLOR",
-    "GITHUB_", "GPG_", "HIST", "HOSTNAME", "HOTPLUG_", "INVOCATION_ID", "JOURNAL_", "LESS", "LINES", "LOGNAME",
-    "LS_COLORS", "MAIL", "NO_COLOR", "OLDPWD", "PAGER", "PWD", "PYTEST_", "RUNNER_", "SHELL", "SHLVL", "SSH_", "SUDO_",
-    "TERM", "TMUX", "TOX_", "VSCODE_", "WINDOWID", "XDG_", "_",
-)  # fmt: skip
+_OPTIONS = "pytest's options"
 
 
 class Dependency(NamedTuple):
@@ -52,12 +48,12 @@ class Contents:
         first_party: FirstParty,
         manifests: Iterable[str] = ("plugin.json",),
         known_blocks: Callable[[str, str], Blocks | None] = lambda path, digest: None,
-        environment: Mapping[str, str] | None = None,
+        circumstances: Circumstances | None = None,
     ) -> None:
         self._first_party = first_party
         self._manifests = tuple(manifests)
         self._known_blocks = known_blocks
-        self._environment = dict(os.environ if environment is None else environment)
+        self._circumstances = circumstances or Circumstances()
         self._digests: dict[Dependency, str] = {}
         self._bytes: dict[str, str] = {}
         self._tree_now: frozenset[str] | None = None
@@ -110,9 +106,8 @@ class Contents:
 
     def world(self) -> list[Dependency]:
         """Return what every test depends on, whatever it does."""
-        variables = sorted(name for name in self._environment if not name.startswith(_OF_THE_SESSION))
-        names = ["Python", "the installed distributions", "the set of environment variables"]
-        names += [f"the variable {variable}" for variable in variables]
+        names = ["Python", "the installed distributions", _OPTIONS, "the set of environment variables"]
+        names += [f"the variable {variable}" for variable in self._circumstances.names()]
         return [TREE, *(Dependency("world", "", name) for name in names)]
 
     # -- one kind each --------------------------------------------------------------------------
@@ -156,9 +151,12 @@ class Contents:
             return f"{sys.version} {platform.machine()}"
         if name == "the installed distributions":
             return digest_of("\n".join(_distributions()).encode())
+        if name == _OPTIONS:
+            options = self._circumstances.options
+            return UNASKED if options is None else digest_of(options.encode(errors="surrogateescape"))
         if name == "the set of environment variables":
-            return digest_of("\n".join(each.name for each in self.world()).encode())
-        value = self._environment.get(name.removeprefix("the variable "))
+            return digest_of("\n".join(self._circumstances.names()).encode(errors="surrogateescape"))
+        value = self._circumstances.variables.get(name.removeprefix("the variable "))
         # Short, so that a secret can't be found out from it.
         return "" if value is None else digest_of(value.encode(errors="surrogateescape"))[:6]
 

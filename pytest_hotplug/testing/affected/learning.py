@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pytest_hotplug.testing.affected.circumstances import Circumstances
 from pytest_hotplug.testing.affected.contents import TREE, UNKNOWN, Contents
 from pytest_hotplug.testing.affected.map import Map, Seen, seen_of
 from pytest_hotplug.testing.affected.storage import Stored
@@ -20,10 +21,10 @@ __all__ = ["Learner"]
 class Learner:
     """Collects the facts of one run; `started` is `time.time_ns()` before the first file was read."""
 
-    def __init__(self, around: Surroundings, stored: Stored, environment: Mapping[str, str], started: int) -> None:
+    def __init__(self, around: Surroundings, stored: Stored, circumstances: Circumstances, started: int) -> None:
         self._around = around
         self._stored = stored
-        self._environment = environment
+        self._circumstances = circumstances
         self._started = started
         self._heard: dict[str, tuple[str, list[dict[str, Any]], str, float]] = {}
         self._written: set[str] = set()
@@ -35,7 +36,7 @@ class Learner:
 
     def keep(self, gone: Iterable[str]) -> str:
         """Write it all to the map; return a line for people when that can't be done, else ""."""
-        contents = self._around.contents(self._stored.blocks, self._environment)
+        contents = self._around.contents(self._stored.blocks, self._circumstances)
         return self._around.storage.write(self.learned(contents), gone, contents.blocks_read)
 
     def learned(self, contents: Contents) -> Map:

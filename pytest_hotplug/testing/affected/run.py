@@ -8,7 +8,6 @@ differs from what was recorded. Exactly one of these is registered in a run that
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ import pytest
 
 from pytest_hotplug.reloader.errors import UsageError
 from pytest_hotplug.testing.affected.annotations import annotations_of
+from pytest_hotplug.testing.affected.circumstances import circumstances_of
 from pytest_hotplug.testing.affected.contents import Contents
 from pytest_hotplug.testing.affected.learning import Learner
 from pytest_hotplug.testing.affected.recorder import Recorder
@@ -85,7 +85,7 @@ class AffectedRun:
         self._wish = wish
         self._around = around
         self._recorder = recorder
-        self._environment = dict(os.environ)  # conftests and tests may change it
+        self._circumstances = circumstances_of(config)  # conftests and tests may change the environment
         self._started = time.time_ns()
         self._stored = Stored()
         self._selection = Selection()
@@ -108,7 +108,7 @@ class AffectedRun:
             self._leave_out = frozenset(self._config.workerinput.get(_LEFT_OUT, ()))  # type: ignore[attr-defined]
             return
         self._stored = self._around.storage.read()
-        self._learner = Learner(self._around, self._stored, self._environment, self._started)
+        self._learner = Learner(self._around, self._stored, self._circumstances, self._started)
         if self._stored.note:
             self.notes.append(self._stored.note)
         if self._wish.selects and self._stored.map.tests:
@@ -117,7 +117,7 @@ class AffectedRun:
 
     def _select(self) -> Selection:
         known, first_party = self._stored.map, self._around.first_party
-        contents = self._around.contents(self._stored.blocks, self._environment)
+        contents = self._around.contents(self._stored.blocks, self._circumstances)
         selections = []
         if self._wish.related:
             files = [first_party.name(str(self._given(file))) for file in self._wish.related]
@@ -139,7 +139,7 @@ class AffectedRun:
             revision = Revision(self._wish.since, self._config.rootpath, self._around.first_party)
         except UsageError as error:
             raise pytest.UsageError(f"--hotplug-since={self._wish.since}: {error}") from None
-        before = self._around.contents(self._stored.blocks, self._environment, partial(ContentsAt, revision))
+        before = self._around.contents(self._stored.blocks, self._circumstances, partial(ContentsAt, revision))
         assert isinstance(before, ContentsAt), "that is what was asked for"
         return affected_since(
             self._stored.map,

@@ -13,7 +13,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pytest_hotplug.testing.affected.blocks import BODY, DOCSTRINGS, WHOLE, Blocks
-from pytest_hotplug.testing.affected.contents import TREE, UNKNOWN, Contents, Dependency, bytes_of, counts_for_processes
+from pytest_hotplug.testing.affected.contents import (
+    TREE,
+    UNASKED,
+    UNKNOWN,
+    Contents,
+    Dependency,
+    bytes_of,
+    counts_for_processes,
+)
 from pytest_hotplug.testing.affected.first_party import FirstParty
 from pytest_hotplug.testing.affected.map import Map, Seen
 
@@ -161,7 +169,7 @@ def _compare(known: Map, path: str, contents: Contents, selection: Selection, on
             continue
         if seen.digest == UNKNOWN:
             selection.choose(known.tests_with(number), f"{path} changed while it ran")
-        elif contents.digest(seen.what) != seen.digest:
+        elif contents.digest(seen.what) not in (seen.digest, UNASKED):
             selection.choose(known.tests_with(number), _because(seen.what, contents))
 
 

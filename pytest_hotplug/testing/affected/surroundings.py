@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pytest_hotplug.reloader.settings import Layout, layouts, read_settings
 from pytest_hotplug.testing.affected.blocks import Blocks
+from pytest_hotplug.testing.affected.circumstances import Circumstances
 from pytest_hotplug.testing.affected.contents import Contents, Dependency
 from pytest_hotplug.testing.affected.first_party import FirstParty
 from pytest_hotplug.testing.affected.storage import Storage
@@ -35,12 +36,12 @@ class Surroundings:
     def contents(
         self,
         known_blocks: Mapping[tuple[str, str], Blocks],
-        environment: Mapping[str, str] | None = None,
+        circumstances: Circumstances | None = None,
         make: Callable[..., Contents] = Contents,
     ) -> Contents:
         """Return a fresh look at the disk."""
         manifests = dict.fromkeys(name for layout in self.layouts for name in layout.manifest)
-        return make(self.first_party, manifests, lambda path, digest: known_blocks.get((path, digest)), environment)
+        return make(self.first_party, manifests, lambda path, digest: known_blocks.get((path, digest)), circumstances)
 
     def import_roots(self) -> list[str]:
         """Return the directories that imports of first-party code may start from."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pytest_hotplug.reloader.settings import Settings
+from pytest_hotplug.testing.affected.circumstances import circumstances_of
 from pytest_hotplug.testing.project import TestProject
 from pytest_hotplug.testing.watch.affected import Map
 from pytest_hotplug.testing.watch.contents import Contents, watch_roots
@@ -39,7 +40,7 @@ class Changes:
         self._hear: Callable[[Batch], None] = lambda batch: None
         self.contents = Contents(self._roots, self.root, own)
         self.map = Map(self.root, self._plugin_dirs, tuple(config.getini("python_files")))
-        self.knowledge = Knowledge(self.root)
+        self.knowledge = Knowledge(self.root, circumstances_of(config))
         self._suspects: set[Path] = set()  # changed, and not as somebody would leave them
         self._many = False  # files are being changed by the dozen
 
@@ -137,8 +138,15 @@ class Changes:
         changed = list(changed)
         known = self.knowledge.affected(changed)
         guessed = {n: because for n, because in self.map.affected(changed).items() if not self.knowledge.knows(n)}
-        foreign = self.map.affected(path for path in changed if not self.knowledge.can_tell(path))
-        return {n: because for n, because in known.items() if n in self.map.tests} | guessed | foreign
+        foreign = [path for path in changed if not self.knowledge.can_tell(path)]
+        there = self.map.tests or known  # before the first collection, nobody knows which tests there still are
+        told = {n: because for n, because in known.items() if n in there}
+        return told | guessed | (self._affected_from_outside(foreign) if foreign else {})
+
+    def _affected_from_outside(self, foreign: Iterable[Path]) -> dict[str, str]:
+        """Return what files outside the project affect: maybe all tests that have not run in this watch."""
+        nobody_knows = dict.fromkeys(self.knowledge.from_before(), "nobody knows whether it uses what changed outside")
+        return nobody_knows | self.map.affected(foreign)
 
     def users(self, files: Iterable[Path]) -> dict[str, str]:
         """Return the tests that these files affect, or that are known to use them otherwise, with reasons."""

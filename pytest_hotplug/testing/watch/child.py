@@ -113,13 +113,11 @@ class Child:
         """Drop what was not chosen, and return it; what the order wants ahead comes first."""
         if ahead := frozenset(self._order.ahead):
             items.sort(key=lambda item: item.nodeid not in ahead)
-        if self._order.chosen is None:
-            return []
-        chosen = set(self._order.chosen)
+        is_chosen = self._order.holds()
         kept: list[pytest.Item] = []
         dropped: list[pytest.Item] = []
         for item in items:
-            (kept if item.nodeid in chosen or file_of(item.nodeid) in chosen else dropped).append(item)
+            (kept if is_chosen(item.nodeid) else dropped).append(item)
         items[:] = kept
         return dropped
 

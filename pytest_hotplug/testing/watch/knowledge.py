@@ -14,11 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pytest_hotplug.testing.affected.circumstances import Circumstances
 from pytest_hotplug.testing.affected.contents import Contents
 from pytest_hotplug.testing.affected.learning import Learner
 from pytest_hotplug.testing.affected.map import Map
-from pytest_hotplug.testing.affected.select import affected_by, users_of
+from pytest_hotplug.testing.affected.select import affected_by, affected_now, users_of
 from pytest_hotplug.testing.affected.surroundings import surroundings_of
+from pytest_hotplug.testing.watch.results import Before
 
 __all__ = ["Knowledge"]
 
@@ -28,17 +30,36 @@ _NEVER = 2**63  # ns: the loop tells which files were written, by their content
 class Knowledge:
     """The dependency map of one watch."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, circumstances: Circumstances) -> None:
         self._around = surroundings_of(root)
+        self._circumstances = circumstances
         self._stored = self._around.storage.read()
         self._known = self._stored.map
-        self._known.tests.clear()  # what was recorded before this watch counts once it has run again
+        self._learned: set[str] = set()  # the tests that ran in this watch
         self._parts: dict[str, dict[str, Any]] = {}
         self._heard: dict[str, tuple[list[dict[str, Any]], list[str]]] = {}
         self._unsure: set[str] = set()  # a file that they use changed before we had looked at it
         self._writing: threading.Thread | None = None
         self._tree: frozenset[str] = frozenset()  # the files that there were when something was learned last
         self.why_none: Mapping[str, str] = {}
+
+    # -- before the watch -----------------------------------------------------------------------
+
+    def before(self) -> Before:
+        """Return which verdicts still stand; what can't stand is known no more."""
+        first_party, tests = self._around.first_party, self._known.tests
+        seconds = {nodeid: test.duration for nodeid, test in tests.items()}
+        contents = self._look()
+        self._tree = contents.tree()
+        why_again = affected_now(self._known, contents, first_party, {}).chosen
+        for nodeid in why_again:
+            self._known.forget(nodeid)
+        return Before({nodeid: test.outcome for nodeid, test in tests.items()}, seconds, why_again)
+
+    @property
+    def note(self) -> str:
+        """What was wrong with what is kept, for people; "" if nothing."""
+        return self._stored.note
 
     # -- learning -------------------------------------------------------------------------------
 
@@ -69,14 +90,14 @@ class Knowledge:
         `there` are all tests that there are: what was known of others is dropped. `moved` returns files
         that have changed since that end: nobody knows any more what the tests that use them saw.
         """
-        learner = Learner(self._around, self._stored, os.environ, _NEVER)
+        learner = Learner(self._around, self._stored, self._circumstances, _NEVER)
         for nodeid, outcome in outcomes.items():
             if nodeid in self._heard:
                 parts, written = self._heard[nodeid]
                 path = str(self._around.root / nodeid.partition("::")[0])
                 learner.learn(nodeid, path, {"parts": parts, "written": written}, outcome, seconds.get(nodeid, 0.0))
         self.forget_run()
-        contents = self._around.contents(self._stored.blocks)
+        contents = self._look()
         learned = learner.learned(contents)
         names = self._names(moved())
         self._unsure -= learned.tests.keys()
@@ -85,10 +106,12 @@ class Knowledge:
 
     def _take(self, learned: Map, contents: Contents, there: Collection[str]) -> None:
         self._known.take(learned)
+        self._learned.update(learned.tests)
         self._tree = contents.tree()
-        gone = [nodeid for nodeid in self._known.tests if nodeid not in there]
-        for nodeid in gone:
+        elsewhere = [nodeid for nodeid in self._known.tests if nodeid not in there]
+        for nodeid in elsewhere:
             self._known.forget(nodeid)
+        gone = self._learned.intersection(elsewhere)  # others may belong to a part that this watch leaves out
         for path, (digest, blocks) in contents.blocks_read.items():
             self._stored.blocks[path, digest] = blocks
         self._keep(partial(self._around.storage.write, learned, [*gone, *self._unsure], contents.blocks_read))
@@ -110,10 +133,14 @@ class Knowledge:
         """Tell whether a test was recorded, and has not run since without being learned."""
         return nodeid in self._known.tests and nodeid not in self._heard and nodeid not in self._unsure
 
+    def from_before(self) -> list[str]:
+        """Return the known tests that have not run in this watch: files outside the project are not in the map."""
+        return [nodeid for nodeid in self._known.tests if nodeid not in self._learned]
+
     def affected(self, changed: Iterable[Path]) -> dict[str, str]:
         """Return which known tests these files affect, with reasons; `why_none` tells of files that affect none."""
         names = self._names(changed)
-        contents = self._around.contents(self._stored.blocks)
+        contents = self._look()
         new_or_gone = [name for name in names if (name in self._tree) != os.path.exists(self._path(name))]
         selection = affected_by(self._known, names, contents, self._around.first_party, new_or_gone)
         self.why_none = selection.chose_none
@@ -126,6 +153,9 @@ class Knowledge:
     def users(self, files: Iterable[Path]) -> dict[str, str]:
         """Return which known tests use any of these files, with reasons."""
         return users_of(self._known, self._names(files)).chosen
+
+    def _look(self) -> Contents:
+        return self._around.contents(self._stored.blocks, self._circumstances)
 
     def _path(self, name: str) -> str:
         return self._around.first_party.path(name)

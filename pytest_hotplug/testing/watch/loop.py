@@ -62,7 +62,7 @@ class WatchLoop:
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._agenda = Agenda()
         self._changes = Changes(config, project, settings, self._voice.log.path)
-        self._results = Results(self._changes.map)
+        self._results = Results(self._changes.map, self._changes.knowledge.before())
         self._hosting = Hosting(project, settings, self._agenda, self._inbox, self._voice)
         place = _place(config, self._changes, out)
         child_out = out if events == "-" else None
@@ -105,12 +105,20 @@ class WatchLoop:
                 self._voice.fallback(watching.reason)
             self._hosting.start()
             self._runs.explain()
+            self._tell_of_before()
             self._voice.log.write("ready", backend=watching.backend)
             self._rounds.begin()
             self._look_again_and_again(keys)
             while True:
                 self._agenda.do_what_is_due()
                 self._serve()
+
+    def _tell_of_before(self) -> None:
+        if note := self._changes.knowledge.note:
+            self._voice.fallback(note)
+        if standing := len(self._results.standing):
+            verdicts = "1 verdict stands" if standing == 1 else f"{standing} verdicts stand"
+            self._voice.screen.say(f"hotplug: {verdicts} from before; Enter runs all tests")
 
     def _serve(self) -> None:
         """Act on the next message, if one comes before something is due."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -27,8 +27,8 @@ __all__ = ["Messages", "Order", "Remembered", "Tells", "file_of"]
 class Order:
     """What to run: node ids and test files, None for all; `part` is what one of several processes does of it.
 
-    Tests that stand in `ahead` come before all others. Of the files in `measure` the run tells which
-    lines it executed.
+    Tests that stand in `ahead` come before all others; those in `standing` don't run even among all. Of
+    the files in `measure` the run tells which lines it executed.
     """
 
     chosen: Sequence[str] | None
@@ -36,7 +36,16 @@ class Order:
     part: Sequence[str] | None = None
     leads: bool = True  # tells what is collected and planned for all parts
     ahead: Sequence[str] = ()
+    standing: Sequence[str] = ()
     measure: Sequence[str] = ()
+
+    def holds(self) -> Callable[[str], bool]:
+        """Return what tells whether a test is to run, by its node id."""
+        if self.chosen is None:
+            standing = frozenset(self.standing)
+            return lambda nodeid: nodeid not in standing
+        chosen = frozenset(self.chosen)
+        return lambda nodeid: nodeid in chosen or file_of(nodeid) in chosen
 
     def facts(self) -> dict[str, Any]:
         """Return what `Order(**facts)` makes the same order of."""

@@ -8,17 +8,26 @@ thread of the watch loop.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pytest_hotplug.testing.watch.affected import Map, Uses
 from pytest_hotplug.testing.watch.filters import Filters
 
-__all__ = ["Results", "Verdict"]
+__all__ = ["Before", "Results", "Verdict"]
 
 _ENDS = (0, 1, 5)  # pytest's exit codes of a run that came to its end: passed, failed, nothing to run
 _BAD = ("failed", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What is known from before the watch: verdicts that stand, and how long tests took."""
+
+    standing: Mapping[str, str] = field(default_factory=dict)  # node id -> outcome
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    why_again: Mapping[str, str] = field(default_factory=dict)  # tests whose verdicts don't stand -> why
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +43,13 @@ class Verdict:
 class Results:
     """The outcome of every known test, and what must run. Changes the map as the run tells what tests use."""
 
-    def __init__(self, known: Map) -> None:
+    def __init__(self, known: Map, before: Before) -> None:
         self.trouble = ""  # why the last run did not come to its end
-        self.seconds: dict[str, float] = {}  # that tests took, set-up and teardown included
-        self.chosen: dict[str, str] | None = None  # of the run at hand, with reasons; None: all tests
+        self.seconds = dict(before.seconds)  # that tests took, set-up and teardown included
+        self.standing = dict(before.standing)  # tests that "all" leaves out: their verdicts are older than the watch
+        self.chosen: dict[str, str] | None = None  # of the run at hand, with reasons; None: all, but those standing
+        self.reasons: dict[str, str] | None = None  # why the tests of the run at hand run; None: all of them do
+        self._why_again = before.why_again
         self.filters = Filters()
         self.failed_first = False
         self.executed: dict[str, list[int]] | None = None  # lines of files that the run at hand measures
@@ -61,8 +73,9 @@ class Results:
         self._pending.update(tests)
 
     def want_all(self) -> None:
-        """Let all tests run next time."""
+        """Let all tests run next time, whatever stands."""
         self._all_pending = True
+        self.standing.clear()
 
     @property
     def waiting(self) -> bool:
@@ -71,7 +84,9 @@ class Results:
 
     def left_out(self) -> int:
         """Return how many known tests the run at hand leaves out."""
-        return 0 if self.chosen is None else sum(1 for nodeid in self._map.tests if not self._is_chosen(nodeid))
+        if self.chosen is None:
+            return len(self.standing)
+        return sum(1 for nodeid in self._map.tests if not self._is_chosen(nodeid))
 
     def failing(self) -> list[str]:
         """Return the tests that failed when they last ran, and what could not be collected, in their place."""
@@ -96,6 +111,9 @@ class Results:
         if not self._all_pending and not may_run:
             return False
         self.chosen = None if self._all_pending else may_run
+        for nodeid in [n for n in self.standing if n in self._pending or _file(n) in self._pending]:
+            del self.standing[nodeid]
+        self.reasons = {**self._why_again, **self._pending} if self._all_pending and self.standing else self.chosen
         self._forget_run()
         return True
 
@@ -122,9 +140,12 @@ class Results:
             self._map.replace_file(path, nodeids)
         if self.chosen is None:
             self._map.tests = {n: self._map.tests.get(n, Uses()) for n in facts["tests"]}
+            self.standing = {n: outcome for n, outcome in self.standing.items() if n in self._map.tests}
 
     def _heard_planned(self, facts: dict[str, Any]) -> None:
         self._planned = facts["tests"]
+        if self.chosen is None and self.reasons is not None:
+            self.reasons = {n: self.reasons.get(n, "no verdict of it stands from before") for n in facts["tests"]}
 
     def _heard_file(self, facts: dict[str, Any]) -> None:
         self._map.learn_file(Path(facts["path"]), _uses(facts))
@@ -212,6 +233,8 @@ class Results:
         left_over = {n: reasons.get(n) or reasons.get(_file(n)) or "it did not run" for n in left}
         self._pending = held_back | left_over
         self._all_pending = False
+        self._outcomes = self.standing | self._outcomes
+        self.standing = {}
 
     def _outdated(self) -> int:
         """Return how many tests must still run; a file whose tests nobody knows counts as one."""
@@ -225,7 +248,9 @@ class Results:
         self._planned = self._stopped = None
 
     def _is_chosen(self, nodeid: str) -> bool:
-        return self.chosen is None or nodeid in self.chosen or _file(nodeid) in self.chosen
+        if self.chosen is None:
+            return nodeid not in self.standing
+        return nodeid in self.chosen or _file(nodeid) in self.chosen
 
     def files_of(self, nodeids: Iterable[str]) -> list[str]:
         """Return what to run for these: a test itself, or the whole file of what could not be collected."""

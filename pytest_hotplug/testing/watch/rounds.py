@@ -139,13 +139,19 @@ class Rounds:
             return
         self.unaffecting.clear()
         self._judged_later.clear()
-        reasons = self._results.chosen
-        tests = [{"nodeid": nodeid, "because": because} for nodeid, because in (reasons or {}).items()]
+        reasons = self._results.reasons or {}
+        tests = [{"nodeid": nodeid, "because": because} for nodeid, because in reasons.items()]
         self._log.write("selected", tests=tests, left_out=self._results.left_out())
         self._started = time.monotonic()
-        chosen = None if reasons is None else list(reasons)
+        chosen = None if self._results.chosen is None else list(self._results.chosen)
         measure = [os.fspath(path) for path in self._measured]
-        order = Order(chosen, first=not self._changes.map.tests, ahead=self._results.ahead(), measure=measure)
+        order = Order(
+            chosen,
+            first=not self._changes.map.tests,
+            ahead=self._results.ahead(),
+            standing=list(self._results.standing),
+            measure=measure,
+        )
         self.run = self._runs.begin(order, self._results.seconds)
 
     def measure(self, files: Collection[Path], show: Callable[[Mapping[str, Iterable[int]]], object]) -> None:

@@ -106,9 +106,7 @@ class Runs:
         assert facts is not None, "asked for after why_not_collected"
         if self._processes == 1 or facts["once"]:
             return [order]
-        chosen = None if order.chosen is None else set(order.chosen)
-        tests = [n for n in facts["tests"] if chosen is None or n in chosen or file_of(n) in chosen]
-        parts = split(tests, seconds, self._processes)
+        parts = split(list(filter(order.holds(), facts["tests"])), seconds, self._processes)
         if len(parts) == 1:
             return [order]
         return [replace(order, part=part, leads=number == 0) for number, part in enumerate(parts)]

@@ -47,7 +47,7 @@ class Screen:
         if chosen is None:
             self.say("hotplug: all tests ran: the first run, or you asked for it")
         else:
-            self.say(f"hotplug: {len(chosen)} chosen by the last change" if chosen else "hotplug: no test was chosen")
+            self.say(f"hotplug: {len(chosen)} chosen" if chosen else "hotplug: no test was chosen")
             for nodeid, because in chosen.items():
                 self.say(f"  {nodeid}: {because}")
         for path, why in unaffecting.items():

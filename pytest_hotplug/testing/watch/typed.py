@@ -94,7 +94,7 @@ class Typed:
     # -- answers --------------------------------------------------------------------------------
 
     def _do_explain(self) -> None:
-        self._screen.explain(self._results.chosen, self._rounds.unaffecting)
+        self._screen.explain(self._results.reasons, self._rounds.unaffecting)
 
     def _do_show_unrun(self) -> None:
         """Run what changed lines affect once more, measured; its verdict comes with the lines that nothing ran."""
