@@ -37,7 +37,7 @@ def loop(tmp_path: Path) -> WatchLoop:
         pluginmanager=SimpleNamespace(hasplugin=lambda name: False),
         getini=lambda name: ["test_*.py"],
         option=SimpleNamespace(maxfail=0, basetemp=None),
-            known_args_namespace=SimpleNamespace(file_or_dir=[]),
+        known_args_namespace=SimpleNamespace(file_or_dir=[]),
     )
     return WatchLoop(cast(pytest.Config, config), None, None)
 

@@ -47,6 +47,7 @@ class Uses:
 
 
 NOTHING = Uses()
+Tests = Mapping[str, Uses]
 
 
 @dataclass
@@ -91,15 +92,16 @@ class Map:
         for nodeid in [n for n in self.tests if self.file_of(n) == path and n not in kept]:
             del self.tests[nodeid]
 
-    def affected(self, changed: Iterable[Path]) -> dict[str, str]:
-        """Return node ids (or test files that hold unknown tests) to run, each with its reason."""
+    def affected(self, changed: Iterable[Path], among: Iterable[str] | None = None) -> dict[str, str]:
+        """Return node ids, `among` these (None: all), or whole test files to run, each with its reason."""
+        tests = self.tests if among is None else {nodeid: self.tests[nodeid] for nodeid in among}
         chosen: dict[str, str] = {}
         changed = sorted(changed)
         for path in changed:
             if self.is_test_file(path) and not path.exists():
                 self._forget(path)
         for path in changed:
-            for selected in self._affected_by(path):
+            for selected in self._affected_by(path, tests):
                 chosen.setdefault(selected.nodeid, selected.because)
         return chosen
 
@@ -107,48 +109,48 @@ class Map:
         """Tell whether a file is code, which a running test may use before anybody knows."""
         return path.suffix == ".py" or (path.suffix == ".json" and self._plugin_of(path) is not None)
 
-    def _affected_by(self, path: Path) -> list[Selected]:
+    def _affected_by(self, path: Path, tests: Tests) -> list[Selected]:
         shown = self._shown(path)
         if path.parent == self.root and path.name in CONFIGURES:
-            return self._all(f"{shown} configures every test")
+            return _all(tests, f"{shown} configures every test")
         if path.name == "conftest.py":
-            return self._below(path.parent, f"{shown} is their conftest")
+            return self._below(tests, path.parent, f"{shown} is their conftest")
         if self.is_test_file(path):
             return self._of_test_file(path, shown)
         plugin = self._plugin_of(path)
         if plugin is not None:
             name = plugin if path.suffix in (".py", ".json") and not _in_tests(path, self.places[plugin]) else ""
-            return self._users(path, name, f"loaded {plugin}", f"opened {shown}")
+            return self._users(tests, path, name, f"loaded {plugin}", f"opened {shown}")
         if path in self.imported or path.suffix == ".py":
-            return self._all(f"{shown} is shared code")
-        return self._users(path, "", "", f"opened {shown}")
+            return _all(tests, f"{shown} is shared code")
+        return self._users(tests, path, "", "", f"opened {shown}")
 
-    def _users(self, path: Path, plugin: str, loaded: str, opened: str) -> list[Selected]:
+    def _users(self, tests: Tests, path: Path, plugin: str, loaded: str, opened: str) -> list[Selected]:
         found = []
         real = _real(path)
         exists = path.exists()
-        for nodeid, test, file in self._used():
+        for nodeid, test, file in self._used(tests):
             if plugin and (plugin in test.plugins or plugin in file.plugins):
                 found.append(Selected(nodeid, loaded))
             elif real in test.files or real in file.files:
                 found.append(Selected(nodeid, opened))
             elif not exists and (real.parent in test.files or real.parent in file.files):
                 found.append(Selected(nodeid, f"listed {path.parent.name}/"))
-        return found or self._listed(real)
+        return found or self._listed(tests, real)
 
-    def _used(self) -> Iterator[tuple[str, Uses, Uses]]:
-        """Yield every known test, and every test file that could not be collected, with what it and its file use."""
-        for nodeid, uses in self.tests.items():
+    def _used(self, tests: Tests) -> Iterator[tuple[str, Uses, Uses]]:
+        """Yield each of these tests, and every test file that could not be collected, with what it and its file use."""
+        for nodeid, uses in tests.items():
             yield nodeid, uses, self.collected.get(self.file_of(nodeid), NOTHING)
         for file in self.broken & self.collected.keys():  # what it imports may mend it
             yield self._shown(file), self.collected[file], NOTHING
 
-    def _listed(self, path: Path) -> list[Selected]:
+    def _listed(self, tests: Tests, path: Path) -> list[Selected]:
         """Return tests that listed a directory in which the file, or the new directory that holds it, appeared."""
         shown = _shown_in(path)
         return [
             Selected(nodeid, f"listed {directory.name}/")
-            for nodeid, *both in self._used()
+            for nodeid, *both in self._used(tests)
             for uses in both
             for directory in shown & uses.files
         ]
@@ -163,11 +165,8 @@ class Map:
         self.replace_file(path, ())
         self.collected.pop(path, None)
 
-    def _all(self, because: str) -> list[Selected]:
-        return [Selected(nodeid, because) for nodeid in self.tests]
-
-    def _below(self, directory: Path, because: str) -> list[Selected]:
-        return [Selected(n, because) for n in self.tests if self.file_of(n).is_relative_to(directory)]
+    def _below(self, tests: Tests, directory: Path, because: str) -> list[Selected]:
+        return [Selected(n, because) for n in tests if self.file_of(n).is_relative_to(directory)]
 
     def _shown(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
@@ -180,6 +179,10 @@ class Map:
             if path.is_relative_to(directory) and path.parent != directory:
                 return None
         return None
+
+
+def _all(tests: Tests, because: str) -> list[Selected]:
+    return [Selected(nodeid, because) for nodeid in tests]
 
 
 def _real(path: Path) -> Path:

@@ -137,7 +137,7 @@ class Changes:
         """Return what these files affect, with reasons: known for tests that were recorded, guessed for the others."""
         changed = list(changed)
         known = self.knowledge.affected(changed)
-        guessed = {n: because for n, because in self.map.affected(changed).items() if not self.knowledge.knows(n)}
+        guessed = self.map.affected(changed, self.knowledge.unknown(self.map.tests.keys()))
         foreign = [path for path in changed if not self.knowledge.can_tell(path)]
         there = self.map.tests or known  # before the first collection, nobody knows which tests there still are
         told = {n: because for n, because in known.items() if n in there}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -129,9 +130,9 @@ class Knowledge:
 
     # -- asking ---------------------------------------------------------------------------------
 
-    def knows(self, nodeid: str) -> bool:
-        """Tell whether a test was recorded, and has not run since without being learned."""
-        return nodeid in self._known.tests and nodeid not in self._heard and nodeid not in self._unsure
+    def unknown(self, tests: AbstractSet[str]) -> set[str]:
+        """Return those of the tests that were not recorded, or have run since without being learned."""
+        return (tests - self._known.tests.keys()) | (tests & (self._heard.keys() | self._unsure))
 
     def from_before(self) -> list[str]:
         """Return the known tests that have not run in this watch: files outside the project are not in the map."""
