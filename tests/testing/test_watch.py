@@ -55,9 +55,10 @@ def test_an_edit_reruns_the_plugins_tests_and_its_dependents_only(watched: Watch
 
 def test_the_reason_of_each_choice_is_told(watched: Watched, project: Path) -> None:
     """Every selected test carries why; the others are counted."""
+    watched.next("armed")  # by then the watch has learned what each test uses
     save(plugin(project, "greeter") / "main.py", "'you'", "'us'")
     selected = watched.next("selected")
-    assert {test["because"] for test in selected["tests"]} == {"loaded greeter"}
+    assert {test["because"] for test in selected["tests"]} == {"plugins/greeter/main.py: the module's body changed"}
     assert selected["left_out"] == 2
     failed = watched.verdict()
     assert [failure["nodeid"] for failure in failed["failures"]] == ["plugins/greeter/test_greeter.py::test_it_greets"]
