@@ -56,7 +56,7 @@ def info_of(slot: Slot, registry: Registry, hot: HotLoader, leases: Leases) -> d
 
 
 def health_of(
-    registry: Registry, hot: HotLoader, leases: Leases, watching: Watching | None, enabled: bool, store_problem: str
+    registry: Registry, hot: HotLoader, leases: Leases, watching: Watching | None, store_problem: str
 ) -> dict[str, Any]:
     """Return status, reasons and counts over all plugins; see PluginManager.health."""
     states = {name: state_of(slot, registry) for name, slot in sorted(registry.slots.items())}
@@ -73,7 +73,7 @@ def health_of(
         "status": "failed" if failed else "degraded" if degraded else "ok",
         "reasons": failed + degraded,
         "plugins": states,
-        "hot_reload_enabled": enabled,
+        "hot_reload_enabled": registry.hot_reload,
         "watching": None if watching is None else _watching(watching),
         "calls_in_flight": leases.calls(),
         "digest": f"{algorithm_in_use(hot.settings.digest)} (detects change; it is no signature)",

@@ -7,7 +7,6 @@ is injected by the package's front door.
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -17,19 +16,10 @@ from typing import Any, Literal
 import msgspec
 
 from pytest_hotplug.reloader import finder, transaction
-from pytest_hotplug.reloader.background import Background
-from pytest_hotplug.reloader.breaker import Breaker
 from pytest_hotplug.reloader.calls import Calls
 from pytest_hotplug.reloader.context import Host, LoopThread
 from pytest_hotplug.reloader.discovery import find_plugins
-from pytest_hotplug.reloader.errors import (
-    Fault,
-    InvalidPluginName,
-    PluginDisabled,
-    PluginLoadError,
-    UnknownPlugin,
-    UsageError,
-)
+from pytest_hotplug.reloader.errors import InvalidPluginName, UnknownPlugin, UsageError
 from pytest_hotplug.reloader.events import Event, Events
 from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.info import health_of, info_of
@@ -37,19 +27,20 @@ from pytest_hotplug.reloader.leases import Lease, Leases
 from pytest_hotplug.reloader.loader import Loader
 from pytest_hotplug.reloader.modules import Namespace, Neighbours
 from pytest_hotplug.reloader.names import is_plugin_name
-from pytest_hotplug.reloader.outcomes import Outcome, Reloaded, Unchanged, Unloaded
+from pytest_hotplug.reloader.newest import Newest
+from pytest_hotplug.reloader.outcomes import Outcome, Reloaded
 from pytest_hotplug.reloader.recording import Recorder
 from pytest_hotplug.reloader.registry import Registry, Slot
 from pytest_hotplug.reloader.reload import HotLoader
 from pytest_hotplug.reloader.settings import Layout, Settings, layouts, make_settings
 from pytest_hotplug.reloader.store import DiskStore, MemoryStore
-from pytest_hotplug.reloader.watching import Batch, Watch, Watching, plugins_touched
+from pytest_hotplug.reloader.watched import Watched
+from pytest_hotplug.reloader.watching import Watch
 from pytest_hotplug.reloader.why import why
 
 __all__ = ["PluginManager"]
 
 Keeps = Literal["in-memory", "on-disk", "read-only"]
-_MOST_TRIES = 50  # of a first load while other threads keep unloading the plugin
 _managers: weakref.WeakSet[PluginManager] = weakref.WeakSet()
 
 
@@ -113,21 +104,16 @@ class PluginManager:
         )
         self._calls = Calls(self._leases, self._hot_loader.loader, self._loop)
         self._before_call: Callable[[Generation], None] | None = None
-        self._enabled = self._recorder.enabled()
-        self._closed = False
-        self._watching: Watching | None = None
-        self._breaker = Breaker()
-        self._background = Background(self._hot_loader.reload)
-        self._lock = threading.Lock()  # guards _watching
+        self._newest = Newest(self._registry, self._leases, self._hot_loader)
+        self._watched = Watched(self._registry, self._hot_loader, self.discover)
+        self._registry.hot_reload = self._recorder.enabled()
         _managers.add(self)
 
     def _after_fork(self) -> None:
         """Go on in a child process: no thread of the parent exists here, and no lock may wait for one."""
-        for part in (self._registry, self._leases, self._events, self._loop, self._host, self._hot_loader):
+        shared = (self._registry, self._leases, self._events, self._loop, self._host)
+        for part in (*shared, self._hot_loader, self._newest, self._watched):
             part.after_fork()
-        self._background = Background(self._hot_loader.reload)
-        self._watching = None
-        self._lock = threading.Lock()
 
     def _make_loader(self, neighbours: Neighbours) -> Loader:
         return Loader(self.settings, self._host, self._loop, neighbours)
@@ -144,7 +130,7 @@ class PluginManager:
 
         Raises UsageError `[duplicate-plugin]`.
         """
-        if self._closed:
+        if self._registry.closed:
             raise UsageError("this manager is closed", "closed")
         found = find_plugins(self._layouts, self.settings.exclude)
         gone = {name for name in list(self._registry.slots) if name not in found}
@@ -172,24 +158,7 @@ class PluginManager:
 
         Raises UnknownPlugin, PluginDisabled, PluginLoadError.
         """
-        slot = self._slot(name)
-        serving = self._registry.serving.get(name)
-        return serving if serving is not None else self._first_load(slot)
-
-    def _first_load(self, slot: Slot) -> Generation:
-        outcome = self._hot_loader.reload(slot.name)
-        for _ in range(_MOST_TRIES):
-            serving = self._registry.serving.get(slot.name)
-            if serving is not None:
-                return serving
-            if not isinstance(outcome, (Reloaded, Unchanged)):
-                break
-            outcome = self._hot_loader.reload(slot.name)  # another thread unloaded it since
-        if self._closed:
-            raise UsageError("this manager is closed", "closed")
-        if isinstance(outcome, Unloaded):
-            raise PluginDisabled(slot.name)
-        raise PluginLoadError(outcome.error or _not_loaded(slot, outcome))
+        return self._newest.load(self._slot(name))
 
     def execute(self, name: str, /, **kwargs: Any) -> Any:
         """Call the plugin's entry on its newest good generation.
@@ -197,23 +166,23 @@ class PluginManager:
         Checks for changes first and reloads if there are any. Raises ParameterError, UnknownPlugin,
         PluginDisabled, PluginLoadError; what the entry raises passes unchanged.
         """
-        lease = self._newest(name)
+        lease = self._newest.lease(self._slot(name))
         return self._calls.run(lease, self._prepare(lease, self._calls.entry, kwargs), verb="execute")
 
     def call(self, name: str, function: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call any function of the plugin (`"name"` in its entry module, or `"module.name"`), checking first."""
-        lease = self._newest(name)
+        lease = self._newest.lease(self._slot(name))
         found = self._prepare(lease, self._calls.function, function)
         return self._calls.run(lease, (found, args, kwargs), verb="call")
 
     async def aexecute(self, name: str, /, **kwargs: Any) -> Any:
         """Execute from a running event loop: an async entry is awaited, any other runs in a thread."""
-        lease = await self._anewest(name)
+        lease = await self._newest.alease(self._slot(name))
         return await self._calls.arun(lease, self._prepare(lease, self._calls.entry, kwargs))
 
     async def acall(self, name: str, function: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call from a running event loop; see `call` and `aexecute`."""
-        lease = await self._anewest(name)
+        lease = await self._newest.alease(self._slot(name))
         found = self._prepare(lease, self._calls.function, function)
         return await self._calls.arun(lease, (found, args, kwargs))
 
@@ -231,65 +200,6 @@ class PluginManager:
         """Return a module of the current generation ("" is the package itself); checks nothing."""
         namespace = self.load(name).namespace
         return namespace.load(namespace.full_name(sub))
-
-    # -- check before execution -----------------------------------------------------------------
-
-    def _newest(self, name: str) -> Lease:
-        """Bring the plugin up to date as `on_change` says, and lease what serves then."""
-        if self._needs_look(name):
-            self._act_on_change(self._slot(name))
-        return self._lease(name)
-
-    async def _anewest(self, name: str) -> Lease:
-        if self._needs_look(name):
-            import asyncio
-
-            await asyncio.to_thread(self._act_on_change, self._slot(name))
-        while (lease := self._leases.take(name, lambda: self._registry.serving.get(name), wait=False)) is None:
-            import asyncio
-
-            await asyncio.to_thread(self._wait_until_served, name)  # loads and gates never hold up the event loop
-        return lease
-
-    def _wait_until_served(self, name: str) -> None:
-        self._leases.wait_open(name)
-        self.load(name)
-
-    def _lease(self, name: str) -> Lease:
-        lease = self._leases.take(name, lambda: self._registry.serving.get(name))
-        if lease is None:
-            self._first_load(self._slot(name))
-            return self._lease(name)
-        return lease
-
-    def _needs_look(self, name: str) -> bool:
-        """Tell, as cheaply as possible, whether the plugin or something that it depends on may have changed."""
-        registry = self._registry
-        if name not in registry.serving:
-            return True
-        slots = registry.slots
-        if not self._enabled:
-            return False
-        quiet = self._hot_loader.checker.quiet
-        known = [slots.get(n) for n in registry.with_dependencies(name)]  # close() takes them away at any moment
-        return not all(slot is not None and (slot.paused is not None or quiet(slot)) for slot in known)
-
-    def _act_on_change(self, slot: Slot) -> None:
-        if slot.name not in self._registry.serving:
-            self._first_load(slot)
-        elif not self._anything_changed(slot) or slot.paused is not None:
-            return
-        elif self.settings.on_change == "all-wait":
-            self._hot_loader.reload(slot.name)
-        elif self.settings.on_change == "first-waits":
-            self._hot_loader.reload_unless_busy(slot.name)
-        else:
-            self._background.reload(slot.name)
-
-    def _anything_changed(self, slot: Slot) -> bool:
-        slots = self._registry.slots
-        known = [slots.get(name) for name in self._registry.with_dependencies(slot.name)]
-        return any(s is not None and s.paused is None and self._hot_loader.checker.changed(s) for s in known)
 
     def namespace_for_import(self, plugin: str) -> Namespace:
         """Serve an import of a plugin's public name: the current generation, loaded if need be."""
@@ -363,16 +273,16 @@ class PluginManager:
     @property
     def hot_reload_enabled(self) -> bool:
         """Tell whether executions check for changes."""
-        return self._enabled
+        return self._registry.hot_reload
 
     def enable_hot_reload(self) -> None:
         """Check before each execution; edits made meanwhile are applied at the next one."""
-        self._enabled = True
+        self._registry.hot_reload = True
         self._recorder.set_enabled(True)
 
     def disable_hot_reload(self) -> None:
         """Check nothing until `enable_hot_reload`; what serves goes on serving."""
-        self._enabled = False
+        self._registry.hot_reload = False
         self._recorder.set_enabled(False)
 
     # -- what is known --------------------------------------------------------------------------
@@ -394,14 +304,13 @@ class PluginManager:
         heap when old generations are alive: a question for people, not for a probe. Raises UnknownPlugin.
         """
         slot = self._slot(name)
-        return why(slot, self._registry, self._hot_loader, self._leases, self._watching, self._breaker, self._enabled)
+        watched = self._watched
+        return why(slot, self._registry, self._hot_loader, self._leases, watched.running, watched.breaker)
 
     def health(self) -> dict[str, Any]:
         """Return `{"status": "ok" | "degraded" | "failed", "reasons": [...], ...}` over all plugins."""
         self.discover()
-        return health_of(
-            self._registry, self._hot_loader, self._leases, self._watching, self._enabled, self._recorder.problem
-        )
+        return health_of(self._registry, self._hot_loader, self._leases, self._watched.running, self._recorder.problem)
 
     def subscribe(self, subscriber: Callable[[Event], None]) -> Callable[[], None]:
         """Call `subscriber` with every Event of this manager; return what ends it."""
@@ -418,46 +327,26 @@ class PluginManager:
         start = watch or self.default_watch
         if start is None:
             raise UsageError("no watcher is available; import PluginManager from pytest_hotplug", "no-watcher")
-        with self._lock:
-            if self._watching is None or not self._watching.alive:
-                self.discover()
-                self._watching = start(self.plugin_dirs, lambda batch: self._on_batch(batch, tell), self.settings)
+        self._watched.start(start, self.plugin_dirs, tell)
 
     def stop_watching(self) -> None:
         """End background reloading; executions still check for themselves."""
-        with self._lock:
-            watching, self._watching = self._watching, None
-        if watching is not None:
-            watching.stop()
-
-    def _on_batch(self, batch: Batch, tell: Callable[[Outcome], None] | None) -> None:
-        self.discover()
-        # One that failed was wanted: it is tried again. One that nobody asked for yet is not loaded.
-        slots = list(self._registry.slots.items())
-        wanted = {n: s.found.path for n, s in slots if n in self._registry.serving or s.refusal is not None}
-        for name in plugins_touched(batch, wanted):
-            slot = self._slot(name)
-            if self._enabled and slot.paused is None and not self._breaker.is_open(name):
-                outcome = self._hot_loader.reload(name)
-                if fault := self._breaker.trips(slot):
-                    self._hot_loader.tell(slot, fault)
-                if tell is not None:
-                    tell(outcome)
+        self._watched.stop()
 
     # -- end ------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Unload everything, give public names back, end every thread; the manager is of no use afterwards."""
-        if self._closed:
+        if self._registry.closed:
             return
         if transaction.current() is not None:
             raise UsageError("close() was called by code that is being loaded; close after the load", "inside-load")
         self.stop_watching()
-        self._background.stop()
+        self._newest.stop()
         self._hot_loader.close()
         for slot in list(self._registry.slots.values()):
             finder.release(self, slot.found.public)
-        self._closed = True
+        self._registry.closed = True
         self._registry.slots.clear()
         self._loop.stop()
         self._recorder.store.close()
@@ -469,18 +358,6 @@ class PluginManager:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _not_loaded(slot: Slot, outcome: Outcome) -> Fault:
-    """Say why nothing serves although no version was refused."""
-    if isinstance(outcome, Reloaded):
-        message, remedy = "it was unloaded as soon as it was loaded", "Look for a callback that unloads it."
-    elif outcome.reason == "loading":
-        message = "another plugin is being imported, and nothing of this one serves yet"
-        remedy = "Name it in depends_on of the plugin that needs it, or execute it later than at import."
-    else:
-        message, remedy = f"nothing serves yet ({outcome.reason})", "Try again once its files rest."
-    return Fault(slot.name, "not-loaded", message, slot.found.path, remedy=remedy, own_bytes=False)
 
 
 def _after_fork_in_child() -> None:

@@ -74,6 +74,8 @@ class Registry:
         self._closures: dict[str, tuple[str, ...]] = {}
         self.lock = threading.RLock()  # guards slots and names; `serving` changes under the transaction guard
         self.since = time.time()
+        self.hot_reload = True  # executions and the watch look for changes
+        self.closed = False
 
     def after_fork(self) -> None:
         """Forget, in a child process, what the parent's other threads were doing."""

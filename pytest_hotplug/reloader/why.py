@@ -32,11 +32,10 @@ def why(
     leases: Leases,
     watching: Watching | None,
     breaker: Breaker,
-    enabled: bool,
 ) -> dict[str, Any]:
     """Return the verdict on one plugin, what it rests on, and who holds old generations; see PluginManager.why."""
     serving = registry.serving.get(slot.name)
-    verdict, text = _verdict(slot, registry, hot, watching, breaker, enabled)
+    verdict, text = _verdict(slot, registry, hot, watching, breaker)
     current = serving.number if serving is not None else None
     canary = serving.namespace.canary if serving is not None else None
     holders = holders_of(slot.canaries, canary, slot.found.public)
@@ -64,13 +63,13 @@ def _next_try(at: float) -> float | None:
 
 
 def _verdict(
-    slot: Slot, registry: Registry, hot: HotLoader, watching: Watching | None, breaker: Breaker, enabled: bool
+    slot: Slot, registry: Registry, hot: HotLoader, watching: Watching | None, breaker: Breaker
 ) -> tuple[Verdict, str]:
     changed = slot.name in registry.serving and hot.check_plugin_updates(slot.name)  # may clear a refusal
     refusal = slot.refusal
     if not slot.found.layout.path.is_dir():
         return "root-missing", f"the plugin dir {slot.found.layout.path} is gone; what was loaded serves from memory"
-    if slot.paused is not None or not enabled:
+    if slot.paused is not None or not registry.hot_reload:
         why = slot.paused if slot.paused is not None else "hot reload is disabled"
         return "paused", f"nothing is checked ({why or 'no reason was given'})"
     if slot.held_by_git:

@@ -176,7 +176,7 @@ def test_a_refusal_through_a_dependency_and_the_next_try_are_told(shop: Workshop
 def test_a_dead_watcher_is_told(manager: PluginManager) -> None:
     """R36: when the watcher has ended, the verdict says that calls still check."""
     manager.start_watching()
-    watching = manager._watching
+    watching = manager._watched.running
     assert watching is not None
     watching.stop()
     eventually(lambda: not watching.alive)
