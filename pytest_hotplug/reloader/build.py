@@ -40,6 +40,7 @@ from pytest_hotplug.reloader.staged import make_ordinary
 __all__ = ["Build", "Parts", "event_of"]
 
 LOG = logging.getLogger("hotplug")
+_OF_THE_OLD = frozenset({"calls-in-flight", "unload-timeout"})  # no fault of new bytes: none is better off without them
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ class Build:
         """Tell whether the rest may well load while the plugin that is to blame serves on as it is."""
         plugin = fault.plugin
         replaceable = plugin in self.from_disk and plugin in self._registry.serving
-        return replaceable and bool(self._wanted - {plugin}) and fault.slug != "calls-in-flight"
+        return replaceable and bool(self._wanted - {plugin}) and fault.slug not in _OF_THE_OLD
 
     def refused_by(self, fault: Fault) -> Iterator[tuple[str, Snapshot]]:
         """Return the new bytes that a fault is held against.
@@ -174,7 +175,8 @@ class Build:
 
     def save_states(self, generations: Iterable[Generation]) -> None:
         """Take the states of generations that are about to end before their successors begin."""
-        self.states = {g.name: self._parts.loader.save_state(g) for g in generations}
+        for generation in generations:
+            self.states[generation.name] = self._parts.loader.save_state(generation)
 
     def _state_of(self, name: str) -> State | None:
         """Return the predecessor's state, taken as late as possible: it serves until the swap."""

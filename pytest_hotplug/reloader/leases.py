@@ -8,6 +8,7 @@ held by that one's life. Knows nothing of what retiring means.
 from __future__ import annotations
 
 import inspect
+import time
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
@@ -62,7 +63,7 @@ class Leases:
 
     def __init__(self) -> None:
         self._holds: dict[Generation, _Hold] = {}
-        self._gated: set[str] = set()
+        self._gated: dict[str, object] = {}  # by plugin: who closed its gate
         # Guards _holds and _gated; also where calls wait at a gate and a gate waits for calls.
         self._changed = Bell()
         self._open_results: dict[weakref.finalize[..., Any], weakref.ref[Any]] = {}
@@ -157,27 +158,40 @@ class Leases:
         self._sweep()
         return calls
 
-    def gate(self, names: Iterable[str], timeout: float) -> bool:
-        """Let new calls of `names` wait and the running ones end; False (gate open again) after `timeout` seconds."""
+    def gate(self, names: Iterable[str], timeout: float, who: object = None) -> bool:
+        """Let new calls of `names` wait and the running ones end; False (gate open again) after `timeout` seconds.
+
+        A gate that another one closed is waited for: nobody stops the same plugin twice at once.
+        """
         names = set(names)
+        deadline = time.monotonic() + timeout
         self._end_closed_results()
         ended = False
         try:
-            with self._changed.lock:
-                self._gated |= names
-            ended = self._changed.wait_for(lambda: not self._busy(names), timeout)
+            ended = self._changed.wait_for(lambda: self._close(names, who), timeout) and self._changed.wait_for(
+                lambda: not self._busy(names), deadline - time.monotonic()
+            )
         finally:
             if not ended:
-                self.open(names)
+                self.open(names, who)
         self._sweep()
         return ended
 
-    def open(self, names: Iterable[str]) -> None:
-        """Let calls of `names` begin again."""
+    def open(self, names: Iterable[str], who: object = None) -> None:
+        """Let calls of `names` begin again, as far as `who` closed their gate."""
         with self._changed.lock:
-            self._gated -= set(names)
+            for name in names:
+                if name in self._gated and self._gated[name] is who:
+                    del self._gated[name]
             self._changed.ring()
         self._sweep()
+
+    def _close(self, names: set[str], who: object) -> bool:
+        """Close the gate of all of `names` or of none; the caller holds the lock."""
+        if names & self._gated.keys():
+            return False
+        self._gated.update(dict.fromkeys(names, who))
+        return True
 
     def _busy(self, names: set[str]) -> bool:
         return any(hold.calls for generation, hold in self._holds.items() if generation.name in names)

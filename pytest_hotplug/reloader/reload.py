@@ -35,7 +35,7 @@ from pytest_hotplug.reloader.reload_thread import ReloadThread
 from pytest_hotplug.reloader.retirement import Retirement
 from pytest_hotplug.reloader.rollback import KeptCopies, Rollback
 from pytest_hotplug.reloader.settings import Settings
-from pytest_hotplug.reloader.stop_first import StopFirst
+from pytest_hotplug.reloader.stop_first import Handover, StopFirst
 from pytest_hotplug.reloader.telling import Telling
 
 __all__ = ["HotLoader"]
@@ -222,33 +222,28 @@ class HotLoader:
 
     def _replace(self, slot: Slot, build: Build) -> Outcome:
         """Load what is fresh and everything that depends on it in one transaction, all or none."""
-        stopping: list[Generation] = []
+        handover = self._stop_first.handover(build)
+        try:
+            outcome = self._load(slot, build, handover)
+        finally:
+            try:
+                handover.finish()
+            finally:  # a signal may have cut the first short
+                handover.finish()
+        serving = self.registry.serving.get(slot.name)
+        return replace(outcome, serving=serving.number if serving else None)
+
+    def _load(self, slot: Slot, build: Build, handover: Handover) -> Outcome:
         try:
             build.prepare()
             if trial.is_wanted(self._parts):
                 trial.try_build(self._parts, build)
-            stopping = build.stop_first()
-            if stopping:
-                self._stop_first.stop(slot, stopping, build)
+            handover.stop(slot)
+            self._run(build)
         except PluginFault as fault:
             return self._telling.refused(slot, fault.fault, build)
         except PluginDisabled as disabled:
             return self._disabled(slot, disabled.name, build)
-        except Unsettled as unsettled:
-            return self._telling.kept(slot, "unsettled", str(unsettled))
-        try:
-            outcome = self._load(slot, build)
-        finally:
-            if stopping:
-                self._stop_first.start_again(stopping, build)
-        serving = self.registry.serving.get(slot.name)
-        return replace(outcome, serving=serving.number if serving else None)
-
-    def _load(self, slot: Slot, build: Build) -> Outcome:
-        try:
-            self._run(build)
-        except PluginFault as fault:
-            return self._telling.refused(slot, fault.fault, build)
         except Unsettled as unsettled:
             return self._telling.kept(slot, "unsettled", str(unsettled))
         except transaction.GuardTimeout:

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 import typing
+import weakref
 from collections.abc import Callable, Iterable
 
 from pytest_hotplug.reloader.errors import visible
@@ -40,9 +41,9 @@ class Retirement:
         self._events = events
         self._timeout = timeout
         self._successor_of = successor_of
-        self._lock = threading.Lock()  # guards _threads and _down
+        self._lock = threading.Lock()  # guards _threads and _ended
         self._threads: list[threading.Thread] = []
-        self._down: set[int] = set()  # ids of generations whose on_unload ran already (stop-first)
+        self._ended: weakref.WeakSet[Generation] = weakref.WeakSet()  # their on_unload has begun, and begins once
 
     def after_fork(self) -> None:
         """Forget, in a child process, the threads of the parent."""
@@ -62,9 +63,24 @@ class Retirement:
 
     def take_down(self, generation: Generation) -> None:
         """Run a generation's on_unload and undo while it still counts as serving; nothing of it runs twice."""
+        if self._begins_to_end(generation):
+            self._unload(generation)
+
+    def limit_of(self, generation: Generation) -> float:
+        """Return the seconds after which it is said that a generation does not end."""
+        limit = generation.manifest.retire_timeout
+        return self._timeout if limit is None else limit
+
+    def patience_with(self, generation: Generation) -> float:
+        """Return the seconds after which nobody waits any longer: threads are joined within the limit itself."""
+        return self.limit_of(generation) + GRACE
+
+    def _begins_to_end(self, generation: Generation) -> bool:
+        """Tell whether the caller is the first to end a generation."""
         with self._lock:
-            self._down.add(id(generation))
-        self._unload(generation)
+            first = generation not in self._ended
+            self._ended.add(generation)
+        return first
 
     def join(self, timeout: float) -> None:
         """Wait for retirements that are under way."""
@@ -75,10 +91,7 @@ class Retirement:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _begin(self, generation: Generation) -> None:
-        with self._lock:
-            down = id(generation) in self._down
-            self._down.discard(id(generation))
-        if down or not self._loader.has_work(generation):
+        if not self._begins_to_end(generation) or not self._loader.has_work(generation):
             self._finish(generation)
             return
         name = f"hotplug-retire-{generation.name}-{generation.number}"
@@ -89,12 +102,23 @@ class Retirement:
             self._threads.append(thread)
 
     def _end(self, generation: Generation) -> None:
-        self._unload(generation)
+        late = threading.Timer(self.patience_with(generation), self._say_late, (generation,))
+        late.name, late.daemon = f"hotplug-late-{generation.name}-{generation.number}", True
+        late.start()
+        try:
+            self._unload(generation)
+        finally:
+            late.cancel()
         self._finish(generation)
 
+    def _say_late(self, generation: Generation) -> None:
+        limit = self.limit_of(generation)
+        said = f"on_unload (or an undo) has not ended within {limit:g} s; its thread can't be killed"
+        tell_problems(self._events, generation.name, generation.number, [said])
+        self._events.deliver()
+
     def _unload(self, generation: Generation) -> None:
-        limit = generation.manifest.retire_timeout
-        timeout = self._timeout if limit is None else limit
+        timeout = self.limit_of(generation)
         successor = self._successor_of(generation)
         successor = None if successor is generation else successor  # it is taken down before the new one loads
         problems = self._loader.unload(generation, started=True, timeout=timeout, successor=successor)

@@ -1,24 +1,29 @@
 """handover: stop-first. The old generation ends before the new one begins: both can't hold one port.
 
-New calls wait at a gate meanwhile, and running ones end in peace. When the new version fails, the old
-bytes are loaded again before the gate opens.
+New calls wait at a gate meanwhile, and running ones end in peace. When the new version fails, or the
+old one's end hangs, the old bytes are loaded again before the gate opens. What an old version's
+`save_state` and `on_unload` do is waited for within limits; its thread is lost after that.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 
 from pytest_hotplug.reloader import transaction
 from pytest_hotplug.reloader.build import Build, Parts
 from pytest_hotplug.reloader.discovery import Found
 from pytest_hotplug.reloader.errors import Fault, PluginFault
+from pytest_hotplug.reloader.fingerprint import Unsettled
 from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.leases import calling
 from pytest_hotplug.reloader.registry import Slot
+from pytest_hotplug.reloader.reload_thread import ReloadThread
 from pytest_hotplug.reloader.retirement import Retirement
+from pytest_hotplug.reloader.waiting import Latch
 
-__all__ = ["StopFirst"]
+__all__ = ["Handover", "StopFirst"]
 
 LOG = logging.getLogger("hotplug")
 
@@ -29,51 +34,165 @@ class StopFirst:
     def __init__(
         self, parts: Parts, retirement: Retirement, run: Callable[[Build], None], withdraw: Callable[..., object]
     ) -> None:
-        self._parts = parts
-        self._retirement = retirement
-        self._run = run
-        self._withdraw = withdraw
+        self.parts = parts
+        self.retirement = retirement
+        self.run = run
+        self.withdraw = withdraw
 
-    def stop(self, slot: Slot, stopping: list[Generation], build: Build) -> None:
-        """Let new calls wait and running ones end, save states, then take the old generations down.
+    def handover(self, build: Build) -> Handover:
+        """Return the handover that a build needs; nothing is done yet."""
+        return Handover(self, build)
 
-        Raises PluginFault when calls don't end in time, or a state can't be saved.
+
+class Handover:
+    """One build's handover: `stop`, then the load, and `finish` whatever happened."""
+
+    def __init__(self, means: StopFirst, build: Build) -> None:
+        self._means = means
+        self._build = build
+        self._gated: set[str] = set()
+        self._ends: list[_End] = []
+        self._set_up_again = False
+        self._thread = ReloadThread("hotplug-stop")
+
+    def stop(self, slot: Slot) -> None:
+        """Let new calls wait and running ones end, save states, then take down what must not overlap.
+
+        Raises PluginFault when calls don't end in time, a state can't be saved, or a version doesn't end.
         """
-        names = [generation.name for generation in stopping]
-        limits = [g.manifest.retire_timeout for g in stopping]
-        timeout = min(self._parts.settings.retire_timeout if limit is None else limit for limit in limits)
-        if set(names) & set(calling()):  # the call that asks is itself in flight: waiting for it would never end
-            raise PluginFault(_in_flight(slot.found, "a call of the plugin asked for this reload itself"))
-        try:
-            if not self._parts.leases.gate(names, timeout):
-                raise PluginFault(_in_flight(slot.found, f"running calls did not end within {timeout:g} s"))
-            build.save_states(stopping)
-            for generation in reversed(stopping):
-                self._retirement.take_down(generation)
-        except BaseException:
-            self._parts.leases.open(names)
-            raise
+        stopping = self._build.stop_first()
+        if not stopping:
+            return
+        self._close_gate(slot, stopping)
+        stopping = self._build.stop_first()  # another handover may have come first
+        self._save_states(slot, stopping)
+        for generation in reversed(stopping):
+            self._take_down(generation)
 
-    def start_again(self, stopping: list[Generation], build: Build) -> None:
-        """Open the gate; when the new version failed, the old bytes are loaded again first."""
+    def finish(self) -> None:
+        """Open the gate; what was taken down and has no successor is set up again first, from its old bytes.
+
+        May be repeated when a signal cut it short.
+        """
         try:
-            failed = [g for g in stopping if self._parts.registry.serving.get(g.name) is g]
-            if failed:
-                self._run(
-                    Build(self._parts, {g.name: g.snapshot for g in failed}, states=build.states, from_disk=False)
-                )
-        except (PluginFault, TimeoutError, transaction.GuardTimeout) as error:
-            LOG.critical("hotplug.restart_failed", extra={"plugins": [g.name for g in stopping], "text": str(error)})
-            self._withdraw(*(g.name for g in stopping))
+            if not self._set_up_again:
+                self._set_up_again = True
+                self._set_up()
         finally:
-            names = [generation.name for generation in stopping]
             try:
-                self._parts.leases.open(names)
-            finally:  # a signal may have cut the first short
-                self._parts.leases.open(names)
+                self._let_go()
+            finally:
+                self._means.parts.leases.open(self._gated, self)
+
+    # -- the old version's end ------------------------------------------------------------------
+
+    def _close_gate(self, slot: Slot, stopping: list[Generation]) -> None:
+        names = {generation.name for generation in stopping}
+        if names & set(calling()):  # the call that asks is itself in flight: waiting for it would never end
+            raise PluginFault(_in_flight(slot.found, "a call of the plugin asked for this reload itself"))
+        timeout = min(self._means.retirement.limit_of(generation) for generation in stopping)
+        self._gated = names
+        if not self._means.parts.leases.gate(names, timeout, self):
+            raise PluginFault(_in_flight(slot.found, f"running calls did not end within {timeout:g} s"))
+
+    def _save_states(self, slot: Slot, stopping: list[Generation]) -> None:
+        limit = self._build.time_limit()
+        try:
+            self._thread.run(lambda: self._build.save_states(stopping), limit)
+        except TimeoutError:
+            of = next((g for g in stopping if g.name not in self._build.states), stopping[0])
+            raise PluginFault(_unsaved(self._means.parts.slot_of(of.name).found, of, limit)) from None
+
+    def _take_down(self, generation: Generation) -> None:
+        end = _End(generation, self._means.retirement.take_down)
+        self._ends.append(end)  # first: a version whose end may have begun must not be called again
+        try:
+            self._thread.run(end.run, self._means.retirement.patience_with(generation))
+        except TimeoutError:
+            end.is_lost = True
+            found = self._means.parts.slot_of(generation.name).found
+            raise PluginFault(_unended(found, generation, self._means.retirement.limit_of(generation))) from None
+
+    # -- setting it up again --------------------------------------------------------------------
+
+    def _down(self) -> list[_End]:
+        """Return the ends of what counts as serving all the same."""
+        serving = self._means.parts.registry.serving
+        return [end for end in self._ends if serving.get(end.generation.name) is end.generation]
+
+    def _set_up(self) -> None:
+        for end in self._down():
+            if end.revoke():
+                self._ends.remove(end)  # an interrupt came before it began
+            else:  # an interrupt may have come while it was under way
+                end.wait(self._means.retirement.patience_with(end.generation))
+        again = {end.generation.name: end.generation.snapshot for end in self._down()}
+        if not again:
+            return
+        try:
+            self._means.run(Build(self._means.parts, again, states=self._build.states, from_disk=False))
+        except (PluginFault, Unsettled, TimeoutError, transaction.GuardTimeout) as error:
+            LOG.critical("hotplug.restart_failed", extra={"plugins": [*again], "text": str(error) or "not in time"})
+
+    def _let_go(self) -> None:
+        """Let what could not be set up again serve no more; what holds on to its end is better than nothing."""
+        names = [end.generation.name for end in self._down() if not end.is_lost]
+        if names:
+            self._means.withdraw(*names)
+
+
+class _End:
+    """The end of one generation, on a thread that is lost when it hangs."""
+
+    def __init__(self, generation: Generation, take_down: Callable[[Generation], None]) -> None:
+        self.generation = generation
+        self.is_lost = False
+        self._take_down = take_down
+        self._ticket = deque([generation])  # whoever takes it out decides: the thread begins, or never will
+        self._over = Latch()
+        self._waited = False
+
+    def run(self) -> None:
+        if self.revoke():
+            try:
+                self._take_down(self.generation)
+            finally:
+                self._over.open()
+
+    def revoke(self) -> bool:
+        """Take the right to begin away, and tell whether it was still there."""
+        try:
+            self._ticket.pop()
+        except IndexError:
+            return False
+        return True
+
+    def wait(self, timeout: float) -> None:
+        """Wait for an end that has begun; one that takes longer is lost."""
+        if not self.is_lost and not self._waited:
+            self._waited = True
+            self.is_lost = not self._over.wait(timeout)
 
 
 def _in_flight(found: Found, why: str) -> Fault:
     message = f"handover is stop-first, and {why}"
     remedy = "It is tried again once they end; raise retire_timeout if they need longer."
     return Fault(found.name, "calls-in-flight", message, found.path, remedy=remedy, own_bytes=False)
+
+
+def _unsaved(found: Found, generation: Generation, limit: float) -> Fault:
+    message = (
+        f"save_state of generation {generation.number} did not end within {limit:g} s; "
+        "its thread can't be killed and is left behind"
+    )
+    remedy = "Keep waiting out of save_state, or raise load_timeout."
+    return Fault(found.name, "load-timeout", message, found.path, remedy=remedy, own_bytes=False)
+
+
+def _unended(found: Found, generation: Generation, limit: float) -> Fault:
+    message = (
+        f"handover is stop-first, and on_unload (or an undo) of generation {generation.number} "
+        f"did not end within {limit:g} s; its thread can't be killed and is left behind"
+    )
+    remedy = "Let on_unload wait for nothing without a time limit, or raise retire_timeout."
+    return Fault(found.name, "unload-timeout", message, found.path, remedy=remedy, own_bytes=False)

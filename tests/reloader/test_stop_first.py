@@ -1,0 +1,176 @@
+"""`handover: stop-first` when the old version does not let go: nobody waits for ever, and it is said."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from pytest_hotplug import KeptCurrent, PluginManager, Reloaded
+from pytest_hotplug.reloader import retirement
+from tests.reloader.workshop import PATIENCE, Workshop, eventually, gate, kinds, running
+
+LIMITS = {"handover": "stop-first", "load_timeout": 0.3, "retire_timeout": 0.3}
+STUCK = "def {hook}():\n    {wait}\ndef on_load(host): host.append(('load', {n}))\ndef run(): return {n}\n"
+
+
+@pytest.fixture(autouse=True)
+def little_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has run out of time is given up soon after."""
+    monkeypatch.setattr(retirement, "GRACE", 0.1)
+
+
+def served(manager: PluginManager, name: str = "subject") -> Any:
+    """Return what a call on another thread answers, which must not wait."""
+    answers: list[Any] = []
+    with running(lambda: answers.append(manager.execute(name))) as errors:
+        pass
+    return errors or answers[0]
+
+
+def stuck(hook: str, opening: str, n: int = 1) -> str:
+    wait = "; ".join(opening.strip().splitlines())
+    return STUCK.format(hook=hook, wait=wait, n=n)
+
+
+def test_a_state_that_is_never_saved_leaves_the_old_version_serving(shop: Workshop) -> None:
+    """A `save_state` that hangs costs `load_timeout` and its thread; calls are let in again, and are told why."""
+    with gate("save") as (opening, _):
+        shop.plugin("subject", stuck("save_state", opening), LIMITS)
+        manager = shop.manager()
+        said: list[Any] = []
+        manager._host.set(said)
+        manager.load("subject")
+        events: list[Any] = []
+        manager.subscribe(events.append)
+        shop.write("subject", "main.py", stuck("save_state", opening, 2))
+        outcome = manager.reload("subject")
+        assert isinstance(outcome, KeptCurrent)
+        assert outcome.error is not None
+        assert (outcome.serving, outcome.error.slug) == (1, "load-timeout")
+        assert "save_state" in outcome.error.message
+        assert kinds(events) == ["kept", "error"]
+        assert "[load-timeout]" in events[1].message
+        manager.disable_hot_reload()
+        assert served(manager) == 1
+        assert said == [("load", 1)], "the old version was never taken down"
+        assert manager.get_plugin_hot_info("subject")["state"] == "degraded"
+
+
+def test_an_on_unload_that_never_ends_has_the_old_bytes_serve_again(shop: Workshop) -> None:
+    """Once its end has begun a version is not called again: its bytes are loaded anew, and the hang is told."""
+    with gate("unload") as (opening, _):
+        shop.plugin("subject", stuck("on_unload", opening), LIMITS)
+        manager = shop.manager()
+        said: list[Any] = []
+        manager._host.set(said)
+        manager.load("subject")
+        events: list[Any] = []
+        manager.subscribe(events.append)
+        waiting: list[Any] = []
+        shop.write("subject", "main.py", stuck("on_unload", opening, 2))
+        manager.disable_hot_reload()
+        outcomes: list[Any] = []
+        with running(lambda: outcomes.append(manager.reload("subject"))):
+            eventually(lambda: "subject" in manager._leases._gated, "the gate")
+            with running(lambda: waiting.append(manager.execute("subject"))) as errors:
+                pass
+        assert (errors, waiting) == ([], [1]), "a call that came meanwhile is let in"
+        (outcome,) = outcomes
+        assert isinstance(outcome, KeptCurrent)
+        assert outcome.error is not None
+        assert (outcome.serving, outcome.error.slug) == (2, "unload-timeout")
+        assert "generation 1" in outcome.error.message
+        assert said == [("load", 1), ("load", 1)]
+        assert kinds(events)[:3] == ["kept", "error", "loaded"]
+        assert "[unload-timeout]" in events[1].message
+
+
+def test_a_version_whose_end_hangs_serves_on_when_its_bytes_cannot_be_loaded_again(shop: Workshop) -> None:
+    """What it still holds keeps its own successor out; then it is better than nothing, and that is said."""
+    with gate("unload") as (opening, _):
+        main = "def on_load(host):\n    assert not host, 'taken'\n    host.append(1)\n"
+        main += stuck("on_unload", opening).replace("def on_load", "def unused")
+        shop.plugin("subject", main, LIMITS)
+        manager = shop.manager()
+        manager._host.set([])
+        manager.load("subject")
+        shop.write("subject", "main.py", main + "# edited\n")
+        outcome = manager.reload("subject")
+        assert outcome.error is not None
+        assert (outcome.serving, outcome.error.slug) == (1, "unload-timeout")
+        manager.disable_hot_reload()
+        assert served(manager) == 1
+        manager._host.get().clear()
+        assert manager.force_reload_plugin("subject"), "its on_unload is not begun a second time"
+        assert manager.get_plugin_hot_info("subject")["generation"] == 2
+
+
+def test_a_dependency_is_not_loaded_again_for_a_dependent_that_hangs(shop: Workshop) -> None:
+    """Only what was taken down is set up again: a plugin whose turn never came serves on as it is."""
+    with gate("unload") as (opening, _):
+        base = "def on_load(host): host.append('load base')\ndef on_unload(host): host.append('unload base')\n"
+        shop.plugin("base", base + "def run(): return 'base'\n", LIMITS)
+        shop.plugin("user", stuck("on_unload", opening), {**LIMITS, "depends_on": ["base"]})
+        manager = shop.manager()
+        said: list[Any] = []
+        manager._host.set(said)
+        manager.load("user")
+        shop.write("base", "main.py", base + "def run(): return 'new'\n")
+        outcome = manager.reload("base")
+        assert outcome.error is not None
+        assert (outcome.error.plugin, outcome.error.slug) == ("user", "unload-timeout")
+        assert said == ["load base", ("load", 1), ("load", 1)]
+        manager.disable_hot_reload()
+        assert (served(manager, "base"), served(manager, "user")) == ("base", 1)
+
+
+def test_two_handovers_that_meet_take_each_version_down_once(shop: Workshop) -> None:
+    """A plugin and its dependent that both change at once: the one waits for the other, and nothing ends twice."""
+    main = "N = {n}\ndef on_unload(host, context): host.append((context.name, context.generation))\n"
+    inside, opened = threading.Event(), threading.Event()
+    wait = "def hold(inside, opened):\n    inside.set()\n    opened.wait(10)\n"
+    manifest = {"handover": "stop-first", "retire_timeout": PATIENCE}
+    shop.plugin("base", main.format(n=1) + "def run(): return 1\n" + wait, manifest)
+    shop.plugin("user", main.format(n=1) + "def run(): return 1\n", {**manifest, "depends_on": ["base"]})
+    manager = shop.manager()
+    said: list[Any] = []
+    manager._host.set(said)
+    manager.load("user")
+    outcomes: dict[str, Any] = {}
+    with running(lambda: manager.call("base", "hold", inside, opened)) as errors:
+        assert inside.wait(PATIENCE)
+        shop.write("base", "main.py", main.format(n=2) + "def run(): return 2\n")
+        with running(lambda: outcomes.update(base=manager.reload("base"))):
+            eventually(lambda: {"base", "user"} <= set(manager._leases._gated), "the first one's gate")
+            shop.write("user", "main.py", main.format(n=2) + "def run(): return 2\n")
+            with running(lambda: outcomes.update(user=manager.reload("user"))):
+                opened.set()
+    assert errors == []
+    assert all(isinstance(outcome, Reloaded) for outcome in outcomes.values()), outcomes
+    assert len(said) > 2
+    assert len(said) == len(set(said)), "nothing ends twice"
+    assert (served(manager, "base"), served(manager, "user")) == (2, 2)
+
+
+def test_an_on_unload_that_never_ends_is_told_where_nobody_waits_for_it_too(shop: Workshop) -> None:
+    """With `handover: beside` the new version serves at once; past `retire_timeout` it is said who does not end."""
+    with gate("unload") as (opening, _):
+        shop.plugin("subject", stuck("on_unload", opening), {"retire_timeout": 0.2})
+        manager = shop.manager()
+        manager._host.set([])
+        manager.load("subject")
+        told = threading.Event()
+        texts: list[str] = []
+
+        def hear(name: str, text: str) -> None:
+            texts.append(text)
+            told.set()
+
+        manager._hot_loader.register_callback("error", hear)
+        shop.write("subject", "main.py", "def run(): return 2\n")
+        assert manager.execute("subject") == 2
+        assert told.wait(PATIENCE)
+        assert "[retire-problem]" in texts[0]
+        assert "has not ended within 0.2 s" in texts[0]
