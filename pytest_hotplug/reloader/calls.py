@@ -11,11 +11,11 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pytest_hotplug.reloader.context import LoopThread
 from pytest_hotplug.reloader.errors import UsageError, did_you_mean
 from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.leases import Lease, Leases
 from pytest_hotplug.reloader.loader import Loader
+from pytest_hotplug.reloader.loop_thread import LoopThread
 from pytest_hotplug.reloader.parameters import complete
 
 __all__ = ["Calls", "Prepared"]
@@ -72,7 +72,8 @@ class Calls:
         if _inside_running_loop():
             self._leases.give_back(lease)
             raise UsageError(f"{lease.generation.name}: the function is async; await manager.a{verb}(...)", "use-await")
-        return self._loop.run(self._leases.call(lease, function, *args, **kwargs))
+        name = lease.generation.name
+        return self._loop.run(self._leases.call(lease, function, *args, **kwargs), name)
 
     async def arun(self, lease: Lease, prepared: Prepared) -> Any:
         """Await an async function on the running loop; run any other one in a thread."""

@@ -1,7 +1,6 @@
 """What a plugin gets to set itself up and to be undone: undo stack, threads, logger, host.
 
-Also the host object, which is made once per process, and the loop thread on which a plugin's
-`async` functions run when nobody awaits them. Knows nothing of loading or swapping.
+Also the host object, which is made once per process. Knows nothing of loading or swapping.
 """
 
 from __future__ import annotations
@@ -9,19 +8,15 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
-import sys
 import threading
 import time
-import weakref
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from pytest_hotplug.reloader.errors import UsageError
+from pytest_hotplug.reloader.loop_thread import LoopThread
 
-if TYPE_CHECKING:
-    import asyncio
-
-__all__ = ["Context", "Host", "LoopThread", "injectable_names"]
+__all__ = ["Context", "Host", "injectable_names"]
 
 LOG = logging.getLogger("hotplug")
 
@@ -29,101 +24,6 @@ LOG = logging.getLogger("hotplug")
 def injectable_names(host_parameter: str) -> frozenset[str]:
     """Return the parameter names that on_load, on_unload and entries are given without asking."""
     return frozenset({"context", "host", "bot", "app", host_parameter})
-
-
-class LoopThread:
-    """An event loop on a daemon thread of its own, started when first needed."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards _loop and _thread
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._others: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
-
-    def after_fork(self) -> None:
-        """Forget, in a child process, the loop and the thread of the parent; the next use makes new ones."""
-        self._lock = threading.Lock()
-        self._loop = self._thread = None
-        self._others = weakref.WeakSet()
-
-    def know(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Remember a loop of the host on which plugins run, so that `cancel` finds their tasks."""
-        self._others.add(loop)
-
-    @property
-    def known(self) -> bool:
-        """Tell whether any loop is known on which a plugin may have tasks."""
-        return self._loop is not None or bool(self._others)
-
-    def cancel(self, ours: Callable[[Mapping[str, Any]], bool]) -> None:
-        """Cancel the tasks whose coroutine's globals are `ours`, on every loop that is known."""
-        asyncio = sys.modules.get("asyncio")
-        for loop in {*self._others, *([self._loop] if self._loop is not None else [])}:
-            if asyncio is None or loop.is_closed():
-                continue
-            for task in asyncio.all_tasks(loop):
-                frame = getattr(task.get_coro(), "cr_frame", None)
-                if frame is not None and ours(frame.f_globals):
-                    _on(loop, task.cancel)
-
-    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Run a coroutine to its end and return its result; call it from outside the loop only."""
-        import asyncio
-
-        if threading.current_thread() is self._thread:
-            work.close()
-            raise UsageError("an async plugin function was run from the manager's own loop; await it", "inside-loop")
-        result, error = asyncio.run_coroutine_threadsafe(_caught(work), self._running()).result()
-        if error is not None:
-            raise error
-        return result
-
-    def _running(self) -> asyncio.AbstractEventLoop:
-        import asyncio
-
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._loop.run_forever, name="hotplug-loop", daemon=True)
-                self._thread.start()
-            return self._loop
-
-    def stop(self) -> None:
-        """Cancel what still runs, stop the loop and join its thread."""
-        with self._lock:
-            loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
-        if loop is None or thread is None:
-            return
-        import asyncio
-
-        asyncio.run_coroutine_threadsafe(_cancel_all(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
-
-
-async def _caught(work: Coroutine[Any, Any, Any]) -> tuple[Any, BaseException | None]:
-    """Await `work`; an exit or an interrupt of its own is handed back, for it would end the loop."""
-    try:
-        return await work, None
-    except (SystemExit, KeyboardInterrupt) as error:
-        return None, error
-
-
-def _on(loop: asyncio.AbstractEventLoop, work: Callable[[], object]) -> None:
-    try:
-        loop.call_soon_threadsafe(work)
-    except RuntimeError:  # it was closed a moment ago, and its tasks with it
-        return
-
-
-async def _cancel_all() -> None:
-    import asyncio
-
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Host:
@@ -161,7 +61,7 @@ class Host:
         except (ImportError, AttributeError) as error:
             raise UsageError(f"setting 'host' = {self._factory!r}: {error}", "bad-host") from None
         made = factory()
-        return self._loop.run(made) if inspect.iscoroutine(made) else made
+        return self._loop.run(made, "the host's factory") if inspect.iscoroutine(made) else made
 
 
 class Context:
@@ -205,7 +105,7 @@ class Context:
 
     def run(self, result: Any) -> Any:
         """Return `result`, run to its end when a plugin's function turned out to be async."""
-        return self._loop.run(result) if inspect.iscoroutine(result) else result
+        return self._loop.run(result, self.name) if inspect.iscoroutine(result) else result
 
     @property
     def threads(self) -> Sequence[threading.Thread]:

@@ -18,13 +18,14 @@ from types import MappingProxyType
 from typing import Any
 
 from pytest_hotplug.reloader.code import compile_source
-from pytest_hotplug.reloader.context import Context, Host, LoopThread, injectable_names
+from pytest_hotplug.reloader.context import Context, Host, injectable_names
 from pytest_hotplug.reloader.dependencies import check_requirements
 from pytest_hotplug.reloader.discovery import Found, check_public_name
 from pytest_hotplug.reloader.errors import Fault, PluginFault, did_you_mean, fault_from, near, syntax_fault
 from pytest_hotplug.reloader.fingerprint import Snapshot
 from pytest_hotplug.reloader.generation import Entry, Generation, Hooks
 from pytest_hotplug.reloader.ledger import CANARY
+from pytest_hotplug.reloader.loop_thread import LoopThread
 from pytest_hotplug.reloader.manifest import EntryPoint, Manifest, parse_entry, parse_manifest
 from pytest_hotplug.reloader.modules import CodePath, Namespace, Neighbours
 from pytest_hotplug.reloader.parameters import check_declarations

@@ -17,7 +17,7 @@ import msgspec
 
 from pytest_hotplug.reloader import finder, transaction
 from pytest_hotplug.reloader.calls import Calls
-from pytest_hotplug.reloader.context import Host, LoopThread
+from pytest_hotplug.reloader.context import Host
 from pytest_hotplug.reloader.discovery import find_plugins
 from pytest_hotplug.reloader.errors import InvalidPluginName, UnknownPlugin, UsageError
 from pytest_hotplug.reloader.events import Event, Events
@@ -25,6 +25,7 @@ from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.info import health_of, info_of
 from pytest_hotplug.reloader.leases import Lease, Leases
 from pytest_hotplug.reloader.loader import Loader
+from pytest_hotplug.reloader.loop_thread import LoopThread
 from pytest_hotplug.reloader.modules import Namespace, Neighbours
 from pytest_hotplug.reloader.names import is_plugin_name
 from pytest_hotplug.reloader.newest import Newest
