@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from pytest_hotplug.reloader.fingerprint import algorithm_in_use
@@ -56,15 +57,18 @@ def info_of(slot: Slot, registry: Registry, hot: HotLoader, leases: Leases) -> d
 
 
 def health_of(
-    registry: Registry, hot: HotLoader, leases: Leases, watching: Watching | None, store_problem: str
+    registry: Registry,
+    hot: HotLoader,
+    leases: Leases,
+    watching: Watching | None,
+    complaints: Mapping[str, str],
+    store_problem: str,
 ) -> dict[str, Any]:
-    """Return status, reasons and counts over all plugins; see PluginManager.health."""
+    """Return status, reasons and counts over all plugins; `complaints` are their own, see PluginManager.health."""
     states = {name: state_of(slot, registry) for name, slot in sorted(registry.slots.items())}
     failed = [f"{name}: nothing serves" for name, state in states.items() if state == "failed"]
     degraded = [f"{n}: {registry.slots[n].refusal.fault}" for n, s in states.items() if s == "degraded"]  # type: ignore[union-attr]
-    degraded += [
-        f"{name}: {said}" for name in sorted(registry.serving) if (said := _own_health(name, registry, leases))
-    ]
+    degraded += [f"{name}: {said}" for name, said in complaints.items()]
     if store_problem:
         degraded.append(f"the state directory can't be used: {store_problem}")
     if watching is not None and not watching.alive:
@@ -90,20 +94,3 @@ def _watching(watching: Watching) -> dict[str, Any]:
         "restarts": watching.restarts,
         "missed_by_events": watching.missed_by_events,
     }
-
-
-def _own_health(name: str, registry: Registry, leases: Leases) -> str:
-    """Ask a plugin's own `health()`; return what is wrong, "" when nothing is or it has no opinion."""
-    lease = leases.take(name, lambda: registry.serving.get(name), wait=False)
-    if lease is None:
-        return ""
-    generation = lease.generation
-    if generation.hooks.health is None:
-        leases.give_back(lease)
-        return ""
-    try:
-        said = generation.context.run(leases.call(lease, generation.hooks.health))
-    except Exception as error:  # noqa: BLE001  # whatever a plugin raises here is its answer
-        return f"health() raised {type(error).__name__}: {error}"
-    well = said.get("status", "ok") == "ok" if isinstance(said, dict) else said is None or bool(said)
-    return "" if well else f"health() says {said!r}"

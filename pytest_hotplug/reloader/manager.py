@@ -30,6 +30,7 @@ from pytest_hotplug.reloader.modules import Namespace, Neighbours
 from pytest_hotplug.reloader.names import is_plugin_name
 from pytest_hotplug.reloader.newest import Newest
 from pytest_hotplug.reloader.outcomes import Outcome, Reloaded
+from pytest_hotplug.reloader.own_health import OwnHealth
 from pytest_hotplug.reloader.recording import Recorder
 from pytest_hotplug.reloader.registry import Registry, Slot
 from pytest_hotplug.reloader.reload import HotLoader
@@ -107,13 +108,14 @@ class PluginManager:
         self._before_call: Callable[[Generation], None] | None = None
         self._newest = Newest(self._registry, self._leases, self._hot_loader)
         self._watched = Watched(self._registry, self._hot_loader, self.discover)
+        self._own_health = OwnHealth(self._registry, self._leases, settings.load_timeout)
         self._registry.hot_reload = self._recorder.enabled()
         _managers.add(self)
 
     def _after_fork(self) -> None:
         """Go on in a child process: no thread of the parent exists here, and no lock may wait for one."""
         shared = (self._registry, self._leases, self._events, self._loop, self._host)
-        for part in (*shared, self._hot_loader, self._newest, self._watched):
+        for part in (*shared, self._hot_loader, self._newest, self._watched, self._own_health):
             part.after_fork()
 
     def _make_loader(self, neighbours: Neighbours) -> Loader:
@@ -309,9 +311,20 @@ class PluginManager:
         return why(slot, self._registry, self._hot_loader, self._leases, watched.running, watched.breaker)
 
     def health(self) -> dict[str, Any]:
-        """Return `{"status": "ok" | "degraded" | "failed", "reasons": [...], ...}` over all plugins."""
+        """Return `{"status": "ok" | "degraded" | "failed", "reasons": [...], ...}` over all plugins.
+
+        A plugin's own `health()` has 5 seconds for its answer, `load_timeout` where that is shorter.
+        """
         self.discover()
-        return health_of(self._registry, self._hot_loader, self._leases, self._watched.running, self._recorder.problem)
+        complaints = self._own_health.complaints()
+        return health_of(
+            self._registry,
+            self._hot_loader,
+            self._leases,
+            self._watched.running,
+            complaints,
+            self._recorder.problem,
+        )
 
     def subscribe(self, subscriber: Callable[[Event], None]) -> Callable[[], None]:
         """Call `subscriber` with every Event of this manager; return what ends it."""

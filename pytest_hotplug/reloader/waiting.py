@@ -57,10 +57,13 @@ class Bell:
             with self.lock:
                 if reached():
                     return True
+                left = SLICE if deadline is None else min(SLICE, deadline - time.monotonic())
+                if left <= 0:
+                    return False
                 waiter = threading.Lock()
                 waiter.acquire()
                 self._waiters.append(waiter)
-            left = SLICE if deadline is None else min(SLICE, deadline - time.monotonic())
-            if left <= 0:
-                return False
-            waiter.acquire(timeout=left)
+            if not waiter.acquire(timeout=left):
+                with self.lock:
+                    if waiter in self._waiters:  # else it was rung a moment ago
+                        self._waiters.remove(waiter)
