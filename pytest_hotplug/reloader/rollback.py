@@ -131,10 +131,13 @@ class Rollback:
         if outcome.serving is not None or outcome.error is None or outcome.error.slug in _TAKEN_AWAY:
             return outcome
         broken = self._parts.slot_of(outcome.error.plugin)
-        again = self._serve_copy(broken, set())
-        if again is None:
-            return outcome
-        return replace(outcome, serving=again.serving) if broken is slot else self._loads.load_from_disk(slot)
+        tried: set[str] = set()
+        if self._serve_copy(broken, tried) is not None and broken is not slot:
+            return self._loads.load_from_disk(slot)
+        if self._serve_copy(slot, tried) is not None:  # its new bytes only need the broken one: those before may not
+            self._serve_copy(broken, set())
+        serving = self._parts.registry.serving.get(slot.name)
+        return replace(outcome, serving=serving.number if serving else None)
 
     def _serve_copy(self, broken: Slot, tried: set[str]) -> Outcome | None:
         """Let a copy serve, before it those of refused plugins that it needs; each is `tried` once. None: it can't."""

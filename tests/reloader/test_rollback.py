@@ -327,6 +327,20 @@ def test_copies_that_need_each_other_come_back_together(shop: Workshop, kept: di
     assert manager.execute("user") == 1
 
 
+def test_a_new_version_that_needs_a_broken_plugin_leaves_the_last_good_one_serving(
+    shop: Workshop, kept: dict[str, Any]
+) -> None:
+    """R31: new code wants another plugin that is broken and whose last good version needs this one: as before it is."""
+    shop.plugin("base", "VALUE = 1\ndef run():\n    return VALUE\n")
+    shop.plugin("user", "from ..base import main\ndef run():\n    return main.VALUE\n", {"depends_on": ["base"]})
+    manager = shop.manager(**kept)
+    assert manager.execute("user") == 1
+    shop.write("base", "main.py", "VALUE = 2\nfrom ..user import main\ndef run():\n    return VALUE\n")
+    shop.write("user", "main.py", BROKEN)
+    manager = again(shop, manager, kept)
+    assert manager.execute("base") == manager.execute("user") == 1
+
+
 def test_a_plugin_that_was_taken_away_comes_back_for_nobody(shop: Workshop, state: dict[str, Any]) -> None:
     """Unloaded, its directory gone: neither a call nor a plugin that needs it brings it back from its copy."""
     base = shop.plugin("base", "VALUE = 1\ndef run():\n    return VALUE\n")
