@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from pytest_hotplug.reloader.discovery import Found
-from pytest_hotplug.reloader.errors import Fault
+from pytest_hotplug.reloader.errors import Fault, PluginLoadError
 from pytest_hotplug.reloader.events import Event
 from pytest_hotplug.testing.files import read_tree
 
 __all__ = ["Originals"]
+
+T = TypeVar("T")
 
 
 class Originals:
@@ -66,6 +70,15 @@ class Originals:
         for old, new in zip((event.error, *event.error.more), (fault, *fault.more), strict=True):
             message = message.replace(old.place, new.place) if old.place else message
         return replace(event, error=fault, message=message)
+
+    def told_briefly(self, act: Callable[[], T]) -> T:
+        """Run `act`; let a version that can't be loaded fail the test with its own message, without our frames."""
+        __tracebackhide__ = True
+        try:
+            return act()
+        except PluginLoadError as error:
+            fault = self.blame(error.fault)
+        raise PluginLoadError(fault)
 
 
 def _is_same(one: Path, other: Path) -> bool:

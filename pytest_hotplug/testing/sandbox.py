@@ -7,63 +7,33 @@ in production.
 
 from __future__ import annotations
 
-import os
 import re
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType, TracebackType
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any
 
 import msgspec
 
 from pytest_hotplug.default import PluginManager
 from pytest_hotplug.reloader.discovery import Found
-from pytest_hotplug.reloader.errors import (
-    Fault,
-    InvalidPluginName,
-    PluginLoadError,
-    UnknownPlugin,
-    UsageError,
-    did_you_mean,
-)
-from pytest_hotplug.reloader.events import KINDS, Event
+from pytest_hotplug.reloader.errors import InvalidPluginName, UnknownPlugin, UsageError
+from pytest_hotplug.reloader.events import Event
 from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.names import is_plugin_name
-from pytest_hotplug.reloader.outcomes import Outcome
-from pytest_hotplug.reloader.settings import Layout
-from pytest_hotplug.testing.files import copy_plugin, read_tree, replace_text, write_atomic, write_tree
-from pytest_hotplug.testing.flat_names import take_back_flat_names
+from pytest_hotplug.testing.files import copy_plugin, write_tree
+from pytest_hotplug.testing.heard import Heard
 from pytest_hotplug.testing.originals import Originals
+from pytest_hotplug.testing.private import drop_made_up_packages, private_layouts
 from pytest_hotplug.testing.project import TestProject
-from pytest_hotplug.testing.versions import files_at
-
-T = TypeVar("T")
+from pytest_hotplug.testing.sandboxed import SandboxedPlugin, Snapshot, Step
 
 __all__ = ["Hotplug", "SandboxedPlugin", "Snapshot", "Step"]
 
 # Edits are atomic, so nothing has to settle; every call waits for the newest code.
 _SETTINGS = {"debounce": 0.0, "on_change": "all-wait", "retire_timeout": 5.0, "host": ""}
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The files of a sandboxed plugin at one moment."""
-
-    files: Mapping[str, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One version that `SandboxedPlugin.versions` went to: its ref, the reload's outcome, the digest that serves."""
-
-    ref: str
-    outcome: Outcome
-    digest: str
 
 
 class Hotplug:
@@ -83,14 +53,11 @@ class Hotplug:
     ) -> None:
         self._project = project
         self._here = here
-        self._layouts = _private_layouts(project, tmp_path)
+        self._layouts = private_layouts(project, tmp_path)
         self._modules_before = dict(sys.modules)
         self._plugins: dict[str, SandboxedPlugin] = {}
         self._originals = Originals()
-        self._all_events: list[Event] = []
-        self._mark = 0  # events before this index are older than the last edit
-        self._awaited: dict[tuple[str, str | None], int] = {}
-        self._arrived = threading.Condition()  # guards _all_events
+        self._heard = Heard(self._originals)
         self.manager = self._make_manager(tmp_path, host)
         self.note: Callable[[str], None] = lambda line: None  # set by the fixture: where hints for people go
 
@@ -103,7 +70,7 @@ class Hotplug:
         manager._host.set(host)
         manager._hot_loader.loader.code_path = self._originals.code_path
         manager._before_call = _mirror_builtins
-        manager.subscribe(self._heard)
+        manager.subscribe(self._heard.hear)
         return manager
 
     @property
@@ -123,7 +90,7 @@ class Hotplug:
         """
         __tracebackhide__ = True
         plugin = self.add(name)
-        self._told_briefly(lambda: self.manager.load(plugin.name))
+        self._originals.told_briefly(lambda: self.manager.load(plugin.name))
         return plugin
 
     def add(self, name: str | None = None) -> SandboxedPlugin:
@@ -190,17 +157,8 @@ class Hotplug:
                     self._copy(known[used])
         plugin._forget_edits()
 
-    def _told_briefly(self, act: Callable[[], T]) -> T:
-        """Run `act`; let a version that can't be loaded fail the test with its own message, without our frames."""
-        __tracebackhide__ = True
-        try:
-            return act()
-        except PluginLoadError as error:
-            fault = self._originals.blame(error.fault)
-        raise PluginLoadError(fault)
-
     def _adopt(self, name: str, path: Path, original: Found | None) -> SandboxedPlugin:
-        self._plugins[name] = plugin = SandboxedPlugin(self, name, path, original)
+        self._plugins[name] = plugin = SandboxedPlugin(name, path, original, self.manager, self._originals, self._heard)
         self.manager.discover()
         return plugin
 
@@ -212,7 +170,7 @@ class Hotplug:
 
         `retired` comes at its own time, when an old generation's last call ended: see `wait_for`.
         """
-        return [event for event in self._all_events if event.kind != "retired"]
+        return self._heard.lasting()
 
     @property
     def log(self) -> list[str]:
@@ -235,36 +193,7 @@ class Hotplug:
 
         Raises TimeoutError, with what happened instead, and UsageError `[unknown-event]`.
         """
-        if kind not in KINDS:
-            raise UsageError(
-                f"no event is called {kind!r}{did_you_mean(kind, KINDS)} ({', '.join(KINDS)})", "unknown-event"
-            )
-        deadline = time.monotonic() + timeout
-        key = (kind, name)
-        with self._arrived:
-            while True:
-                start = max(self._mark, self._awaited.get(key, 0))
-                for index in range(start, len(self._all_events)):
-                    event = self._all_events[index]
-                    if event.kind == kind and name in (None, event.plugin):
-                        self._awaited[key] = index + 1
-                        return event
-                if not self._arrived.wait(max(0.0, deadline - time.monotonic())) and time.monotonic() >= deadline:
-                    since = [f"{e.kind} {e.plugin}" for e in self._all_events[self._mark :]]
-                    wanted = f"{kind} {name or 'of any plugin'}"
-                    raise TimeoutError(f"no event '{wanted}' within {timeout:g} s; since the last edit: {since}")
-
-    def _heard(self, event: Event) -> None:
-        told = self._originals.retell(event)
-        with self._arrived:
-            self._all_events.append(told)
-            self._arrived.notify_all()
-
-    def _edited(self) -> None:
-        """Remember that whatever is awaited from now on must be newer than this edit."""
-        take_back_flat_names()
-        with self._arrived:
-            self._mark = len(self._all_events)
+        return self._heard.wait_for(kind, name, timeout)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -281,7 +210,7 @@ class Hotplug:
         """Undo everything: plugins unloaded, public names given back, threads ended."""
         self.manager.close()
         for layout, _ in self._layouts:
-            _drop_made_up_packages(layout.package, self._modules_before)
+            drop_made_up_packages(layout.package, self._modules_before)
 
     def __enter__(self) -> Hotplug:
         return self
@@ -290,179 +219,6 @@ class Hotplug:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class SandboxedPlugin:
-    """One plugin in a sandbox: edit it, run it, see what happens."""
-
-    def __init__(self, sandbox: Hotplug, name: str, path: Path, original: Found | None) -> None:
-        self._sandbox = sandbox
-        self._manager = sandbox.manager
-        self._original = original
-        self.name = name
-        self.path = path
-        self._pristine = self._remembered = Snapshot(read_tree(path))
-
-    def __repr__(self) -> str:
-        return f"<sandboxed plugin {self.name}>"
-
-    # -- run ------------------------------------------------------------------------------------
-
-    def execute(self, **kwargs: Any) -> Any:
-        """Execute the entry on the newest good code; see PluginManager.execute."""
-        __tracebackhide__ = True
-        return self._sandbox._told_briefly(lambda: self._manager.execute(self.name, **kwargs))
-
-    def call(self, function: str, *args: Any, **kwargs: Any) -> Any:
-        """Call any function of the plugin; see PluginManager.call."""
-        __tracebackhide__ = True
-        return self._sandbox._told_briefly(lambda: self._manager.call(self.name, function, *args, **kwargs))
-
-    async def aexecute(self, **kwargs: Any) -> Any:
-        """Execute from a running event loop."""
-        return await self._manager.aexecute(self.name, **kwargs)
-
-    async def acall(self, function: str, *args: Any, **kwargs: Any) -> Any:
-        """Call from a running event loop."""
-        return await self._manager.acall(self.name, function, *args, **kwargs)
-
-    def reload(self) -> Outcome:
-        """Reload if the content changed; see PluginManager.reload."""
-        outcome = self._manager.reload(self.name)
-        return outcome if outcome.error is None else replace(outcome, error=self._blame(outcome.error))
-
-    @property
-    def info(self) -> dict[str, Any]:
-        """Return what is known of the plugin; see PluginManager.get_plugin_hot_info."""
-        info = self._manager.get_plugin_hot_info(self.name)
-        refusal = self._manager._slot(self.name).refusal
-        return {**info, "error": str(self._blame(refusal.fault))} if info["error"] and refusal else info
-
-    @property
-    def generation(self) -> Generation:
-        """Return the generation that serves, loading the plugin if none does."""
-        __tracebackhide__ = True
-        return self._sandbox._told_briefly(lambda: self._manager.load(self.name))
-
-    def module(self, sub: str = "") -> ModuleType:
-        """Return a module of the current generation ("" is the package itself); checks nothing."""
-        __tracebackhide__ = True
-        return self._sandbox._told_briefly(lambda: self._manager.module(self.name, sub))
-
-    # -- edit -----------------------------------------------------------------------------------
-
-    def edit(self, file: str, old: str, new: str) -> None:
-        """Replace every occurrence of an exact text; raises ValueError when it is empty or isn't there."""
-        sys.audit("hotplug.edit", str(self._place(file)))
-        replace_text(self._place(file), old, new)
-        self._sandbox._edited()
-
-    def write(self, file: str, content: str | bytes) -> None:
-        """Write a file, new or not; raises ValueError for a directory."""
-        write_atomic(self._file(file), content)
-        self._sandbox._edited()
-
-    def delete(self, file: str) -> None:
-        """Delete a file; raises FileNotFoundError."""
-        self._place(file).unlink()
-        self._sandbox._edited()
-
-    def rename(self, old: str, new: str) -> None:
-        """Rename a file inside the plugin; raises FileNotFoundError, FileExistsError."""
-        source, target = self._place(old), self._place(new)
-        if not source.exists():
-            raise FileNotFoundError(f"the plugin has no {old!r}")
-        if target.exists() and not (source.samefile(target) and source != target):
-            raise FileExistsError(f"the plugin has a {new!r} already; delete it first")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        source.rename(target)
-        self._sandbox._edited()
-
-    def touch(self, file: str = "main.py") -> None:
-        """Give a file a new time and the same content; raises FileNotFoundError."""
-        os.utime(self._place(file))
-        self._sandbox._edited()
-
-    def break_syntax(self, file: str = "main.py") -> None:
-        """Make a file that no Python can compile."""
-        path = self._place(file)
-        sys.audit("hotplug.edit", str(path))
-        write_atomic(path, path.read_bytes() + b"\ndef broken(:\n")
-        self._sandbox._edited()
-
-    def snapshot(self) -> Snapshot:
-        """Remember the files as they are now, for `restore`."""
-        self._remembered = Snapshot(read_tree(self.path))
-        return self._remembered
-
-    def restore(self, what: Snapshot | str | None = None) -> None:
-        """Put all files back to a snapshot (default: the last one, else as they came), or one named file.
-
-        Raises LookupError for a file that the snapshot doesn't hold, TypeError for anything else.
-        """
-        if isinstance(what, str):
-            files = self._remembered.files
-            if what not in files:
-                raise LookupError(f"the snapshot holds no {what!r}{did_you_mean(what, files)}")
-            self.write(what, files[what])
-            return
-        if not isinstance(what, Snapshot | None):
-            raise TypeError(f"restore takes what snapshot() returned, or a file's name, not {type(what).__name__}")
-        self._write_all((what or self._remembered).files)
-
-    def versions(self, *refs: str) -> Iterator[Step]:
-        """Go through versions of the plugin: git refs, "." for the work tree, or directories.
-
-        Each is put in place in one batch and reloaded. Raises UsageError `[unknown-ref]`.
-        """
-        if self._original is None:
-            raise UsageError(f"{self.name} was made in the sandbox, it has no versions", "unknown-ref")
-        sys.audit("hotplug.history")
-        for ref in refs:
-            self._write_all(files_at(ref, self._original.path))
-            outcome = self.reload()
-            yield Step(ref, outcome, str(self.info["digest"] or ""))
-
-    def _write_all(self, files: Mapping[str, bytes]) -> None:
-        """Change several files at once as far as this sandbox's manager can see."""
-        slot = self._manager._slot(self.name)
-        with slot.turn:  # no reload begins while the files are mixed
-            write_tree(self.path, files)
-        self._sandbox._edited()
-
-    def _place(self, file: str) -> Path:
-        path = (self.path / file).resolve()
-        if not path.is_relative_to(self.path.resolve()):
-            raise ValueError(f"{file!r} lies outside the plugin")
-        if path == self.path.resolve():
-            raise ValueError(f"{file!r} is the plugin's directory; name a file in it")
-        return path
-
-    def _file(self, file: str) -> Path:
-        path = self._place(file)
-        if path.is_dir():
-            raise ValueError(f"{file!r} is a directory; name a file in it")
-        return path
-
-    def _blame(self, fault: Fault) -> Fault:
-        return self._sandbox._originals.blame(fault)
-
-    def _forget_edits(self) -> None:
-        self._pristine = self._remembered = Snapshot(read_tree(self.path))
-
-
-def _private_layouts(project: TestProject | None, tmp_path: Path) -> list[tuple[Layout, Layout | None]]:
-    """Return the sandbox's layouts, each with the original's: same names, same packages, private places."""
-    if project is None:
-        return [(Layout(path=tmp_path / "plugins", package="plugins"), None)]
-    private: list[tuple[Layout, Layout | None]] = []
-    for number, layout in enumerate(project.layouts):
-        taken = {other.path for other, _ in private}
-        path = tmp_path / layout.path.name
-        if path in taken:
-            path = tmp_path / f"{layout.path.name}-{number}"
-        private.append((replace(layout, path=path, beside=layout.path), layout))
-    return private
 
 
 def _depends_on(found: Found) -> list[str]:
@@ -484,17 +240,3 @@ def _mirror_builtins(generation: Generation) -> None:
     generation.namespace.mirror_builtins()
     for used in generation.bound.values():
         used.namespace.mirror_builtins()
-
-
-def _drop_made_up_packages(package: str, before: Mapping[str, ModuleType]) -> None:
-    """Remove namespace packages that exist only because a sandboxed plugin needed a parent."""
-    while package:
-        module = sys.modules.get(package)
-        children = any(name.startswith(package + ".") for name in list(sys.modules))
-        if module is None or package in before or children or getattr(module, "__file__", None) is not None:
-            return
-        del sys.modules[package]
-        parent, _, child = package.rpartition(".")
-        if parent in sys.modules and vars(sys.modules[parent]).get(child) is module:
-            delattr(sys.modules[parent], child)
-        package = parent
