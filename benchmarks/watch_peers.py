@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -46,7 +47,8 @@ def watchers(python: str, vitest: Path | None, temporary: Path, undo: ExitStack)
     running = {}
     for number, (name, words) in enumerate(WATCHERS.items()):
         project = ToldProject(temporary / f"project{number}", PLUGINS, TESTS)
-        environment = {"HOTPLUG_WATCH": "always"} if name == OURS else {}
+        path = os.pathsep.join([os.path.dirname(python), os.environ["PATH"]])  # where some look for pytest
+        environment = {"PATH": path, "HOTPLUG_WATCH": "always"}
         running[name] = Running(project, [python, *words], environment)
         undo.callback(running[name].close)
     if vitest is not None:
