@@ -251,7 +251,7 @@ def watch(
     may be or hold symbolic links. Sweeping every `poll_interval` seconds (1.0 unless given) replaces
     native events when either of the two polling arguments or WATCHFILES_FORCE_POLLING asks for it,
     and where events cannot work; then `on_notice` gets one line saying why. `step` is how often the
-    native watcher wakes, in seconds; with a long debounce it wakes less often.
+    native watcher wakes, in seconds; with a long debounce, or after a minute of rest, it wakes less often.
 
     Raises ValueError for a time that makes no sense.
     """
