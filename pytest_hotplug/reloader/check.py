@@ -107,6 +107,8 @@ class Checker:
         if serving is None or (serving.digest != digest and not _pins(slot, digest)):
             return False
         if slot.refusal is not None:
+            if slot.refusal.digest == digest and self._registry.stands_in(slot):
+                return False  # these bytes were refused for how they lie there
             slot.refusal = None
         return True
 

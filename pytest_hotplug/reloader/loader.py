@@ -22,7 +22,7 @@ from pytest_hotplug.reloader.context import Context, Host, injectable_names
 from pytest_hotplug.reloader.dependencies import check_requirements
 from pytest_hotplug.reloader.discovery import Found, check_public_name
 from pytest_hotplug.reloader.errors import Fault, PluginFault, did_you_mean, fault_from, near, syntax_fault
-from pytest_hotplug.reloader.fingerprint import Snapshot
+from pytest_hotplug.reloader.fingerprint import Snapshot, stamp_of
 from pytest_hotplug.reloader.generation import Entry, Generation, Hooks
 from pytest_hotplug.reloader.ledger import CANARY
 from pytest_hotplug.reloader.loop_thread import LoopThread
@@ -315,7 +315,9 @@ def _check_parameters(found: Found, manifest: Manifest) -> None:
 def _extension_fault(found: Found, file: str) -> Fault:
     message = "extension modules can't be unloaded, so a hot plugin must not hold one"
     remedy = "Ship it as a distribution of its own and name that in the manifest's dependencies."
-    return Fault(found.name, "extension-module", message, found.path / file, remedy=remedy)
+    path = found.path / file
+    rests_on = ((str(path), stamp_of(path)),)  # it counts for no digest, so that taking it away is no new content
+    return Fault(found.name, "extension-module", message, path, remedy=remedy, rests_on=rests_on)
 
 
 def prepare_package(found: Found) -> None:

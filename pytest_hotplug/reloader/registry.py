@@ -107,6 +107,11 @@ class Registry:
         self.serving = {name: generation for name, generation in serving.items() if generation is not None}
         self._closures = {}  # last: whoever still reads what served before writes into the dict that goes
 
+    def stands_in(self, slot: Slot) -> bool:
+        """Tell whether a kept copy serves because what lies on disk was refused, even if the bytes are the same."""
+        serving = self.serving.get(slot.name)
+        return serving is not None and serving.snapshot.home is not None and slot.pin is None
+
     def uses(self) -> dict[str, set[str]]:
         """Return which plugins each serving one uses: from manifests, and from imports that were seen."""
         return {name: {*g.manifest.depends_on, *g.bound} for name, g in self.serving.items()}

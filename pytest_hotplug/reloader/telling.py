@@ -51,7 +51,7 @@ class Telling:
         for name, found in build.refused_by(fault):
             own = self._slot_of(name)
             serving = self._registry.serving.get(name)
-            if serving is None or serving.digest != found.digest:
+            if serving is None or serving.digest != found.digest or self._registry.stands_in(own):
                 on_disk = own.pin.disk if found.home is not None and own.pin is not None else found.digest
                 through = fault.plugin != name and not build.affects(fault.plugin)
                 among = build.among(name)
