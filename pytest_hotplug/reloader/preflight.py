@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -25,6 +26,7 @@ import msgspec
 from pytest_hotplug.reloader.discovery import Found
 from pytest_hotplug.reloader.errors import Fault, PluginFault, visible
 from pytest_hotplug.reloader.fingerprint import Snapshot
+from pytest_hotplug.reloader.kin import alike
 from pytest_hotplug.reloader.settings import Layout, Settings
 
 __all__ = ["Order", "Tried", "fault_of", "preflight", "read", "try_snapshots", "written"]
@@ -152,12 +154,14 @@ def _run(order: bytes, answers: IO[bytes], errors: IO[bytes], patience: _Patienc
     """Run the child to its end and return its exit code, None when it took too long; nothing of it is left."""
     if not sys.executable:
         raise FileNotFoundError("this process does not know its interpreter (sys.executable is empty)")
+    # The last argument is for nobody to read: by it alone the forks of this very child are found.
+    command = [sys.executable, "-P", "-c", _CHILD, f"hotplug-preflight-{uuid.uuid4().hex}"]
     reader, writer = os.pipe()
     process = None
     try:
         try:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _CHILD],
+                command,
                 stdin=reader, stdout=answers, stderr=errors, start_new_session=True,
             )  # fmt: skip
         finally:
@@ -171,17 +175,20 @@ def _run(order: bytes, answers: IO[bytes], errors: IO[bytes], patience: _Patienc
     finally:
         os.close(writer)  # this alone tells the child that we are gone: a Ctrl-C may have come before we knew it
         if process is not None:
-            _end(process)
+            _end(process, command)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the child and what the plugin started in its session."""
+def _end(process: subprocess.Popen[bytes], command: Sequence[str]) -> None:
+    """End the child, what the plugin started in its session, and forks that left it."""
     if hasattr(os, "killpg"):
         with suppress(ProcessLookupError, PermissionError):  # macOS says the latter of a group that has ended
             os.killpg(process.pid, signal.SIGKILL)
     else:
         process.kill()
     process.wait()
+    for pid in alike(command):
+        with suppress(ProcessLookupError):  # it ended meanwhile
+            os.kill(pid, signal.SIGKILL)
 
 
 def _last_line(file: IO[bytes], most: int | None = None) -> str:

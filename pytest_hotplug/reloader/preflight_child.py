@@ -11,7 +11,9 @@ import json
 import os
 import select
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -25,6 +27,7 @@ from pytest_hotplug.reloader.discovery import Found, find_plugins
 from pytest_hotplug.reloader.errors import Fault, HotplugError, PluginLoadError
 from pytest_hotplug.reloader.fingerprint import Snapshot
 from pytest_hotplug.reloader.generation import Generation
+from pytest_hotplug.reloader.kin import alike
 from pytest_hotplug.reloader.loader import Loader
 from pytest_hotplug.reloader.manager import PluginManager
 from pytest_hotplug.reloader.manifest import EntryPoint, Manifest
@@ -35,6 +38,7 @@ from pytest_hotplug.reloader.transaction import Transaction
 __all__ = ["main"]
 
 FORK_GRACE = 0.5  # seconds that a process forked at import gets to end, or to become another program
+_TICK = 0.02  # seconds between looks at whether it did
 
 
 def main(told: Any) -> NoReturn:
@@ -148,7 +152,7 @@ class _Forks:
 
     One that comes back into our code would be, in a worker, a second worker on the same sockets; one that
     is merely slow may yet do so. One that does its own work and ends, or executes another program, is no
-    fault: then nobody holds the writer any more.
+    fault: then nobody holds the writer any more, and (where there is /proc) nobody has our command line.
     """
 
     def __init__(self) -> None:
@@ -170,11 +174,15 @@ class _Forks:
 
     def ran_on(self) -> bool:
         """Tell whether a forked process came back, or may yet; waits a moment for those that end."""
-        if not self._any:
-            return False
-        os.close(self._writer)
-        readable = select.select([self._reader], [], [], FORK_GRACE)[0]
-        return not readable or os.read(self._reader, 1) != b""
+        deadline = time.monotonic() + FORK_GRACE
+        if self._any:
+            os.close(self._writer)
+            readable = select.select([self._reader], [], [], FORK_GRACE)[0]
+            if not readable or os.read(self._reader, 1) != b"":
+                return True
+        while (linger := any(alike(sys.orig_argv))) and time.monotonic() < deadline:
+            time.sleep(_TICK)
+        return linger
 
 
 def _end_with_the_parent() -> None:

@@ -137,6 +137,19 @@ def test_a_fork_that_takes_its_time_is_refused_all_the_same(shop: Workshop, serv
     eventually(lambda: all(map(no_longer_runs, pids_in(pids))), "the end of the forked process")
 
 
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="nothing else tells such a fork from no fork")
+@pytest.mark.parametrize("leaving", ["pass", "os.setsid()", "os.setsid(); os.fork() and os._exit(0)"])
+def test_a_fork_that_hides_is_found_all_the_same(shop: Workshop, serving: PluginManager, leaving: str) -> None:
+    """S28: without a descriptor, out of the session, or without a parent: it lingers, is refused, and is ended."""
+    pids = shop.root / "pids"
+    hides = f"if os.fork() == 0:\n    {leaving}\n    {notes(pids, 'os.getpid()')}"
+    hides += "    os.closerange(0, 256)\n    time.sleep(60)\n"
+    shop.write("subject", "main.py", f"import os, time\n{hides}{TWO}")
+    assert refused(serving).slug == "fork-at-import"
+    assert pids_in(pids)
+    eventually(lambda: all(map(no_longer_runs, pids_in(pids))), "the end of the forked process")
+
+
 @posix
 def test_a_fork_that_becomes_another_program_is_no_fault(shop: Workshop, serving: PluginManager) -> None:
     """A process that was forked to execute something else never runs on in our code."""
