@@ -41,6 +41,7 @@ from pytest_hotplug.reloader.telling import Telling
 __all__ = ["HotLoader"]
 
 LOG = logging.getLogger("hotplug")
+_OTHER_LOAD = "another plugin's load did not end in time"
 
 
 class HotLoader:
@@ -247,7 +248,7 @@ class HotLoader:
         except Unsettled as unsettled:
             return self._telling.kept(slot, "unsettled", str(unsettled))
         except transaction.GuardTimeout:
-            return self._telling.kept(slot, "loading", "another plugin's load did not end in time")
+            return self._telling.kept(slot, "loading", _OTHER_LOAD)
         except TimeoutError:
             return self._telling.refused(slot, self._hung(slot, build), build)
         also = tuple(name for name in build.order if name != slot.name)
@@ -308,25 +309,34 @@ class HotLoader:
     def _disabled(self, slot: Slot, name: str, build: Build) -> Outcome:
         """Take a plugin down whose manifest says so, and with it everything that depends on it."""
         self._slot_of(name).enabled = False
-        gone = self._withdraw(name)
+        try:
+            gone = self._withdraw(name)
+        except transaction.GuardTimeout:
+            return self._telling.kept(slot, "loading", _OTHER_LOAD)
         build.left_out = frozenset({name, *(g.name for g in gone)})
         reason = "disabled" if name == slot.name else f"{name} is disabled"
         return Unloaded(name=slot.name, reason=reason, also=tuple(g.name for g in gone if g.name != slot.name))
 
     # -- unload ---------------------------------------------------------------------------------
 
-    def unload(self, name: str) -> Unloaded:
+    def unload(self, name: str) -> Outcome:
         """Let a plugin and everything that depends on it serve no more; running calls end in peace."""
         slot = self._slot_of(name)
-        gone = self._withdraw(name)
+        try:
+            gone = self._withdraw(name)
+        except transaction.GuardTimeout:
+            return self._telling.kept(slot, "loading", _OTHER_LOAD)
         self._finish()
         slot.seen = slot.refusal = None
         reason = "" if gone else "not-loaded"
         return Unloaded(name=name, reason=reason, also=tuple(g.name for g in gone if g.name != name))
 
     def _withdraw(self, *names: str) -> list[Generation]:
-        """Let plugins, and what depends on them, serve no more; return their generations, users first."""
-        with transaction.exclusive(self.settings.load_timeout + transaction.GRACE):
+        """Let plugins, and what depends on them, serve no more; return their generations, users first.
+
+        Raises GuardTimeout when another load doesn't end.
+        """
+        with transaction.alone(self.settings.load_timeout + transaction.GRACE):
             order = dependents_of(names, self.registry.uses())
             gone = [g for n in reversed(order) if (g := self.registry.serving.get(n)) is not None]
             self.registry.swap(dict.fromkeys((g.name for g in gone), None))

@@ -64,7 +64,8 @@ class Handover:
         if not stopping:
             return
         self._close_gate(slot, stopping)
-        stopping = self._build.stop_first()  # another handover may have come first
+        # Another handover may have come first; what began to serve meanwhile is not stopped for us.
+        stopping = [generation for generation in self._build.stop_first() if generation.name in self._gated]
         self._save_states(slot, stopping)
         for generation in reversed(stopping):
             self._take_down(generation)
@@ -138,7 +139,10 @@ class Handover:
         """Let what could not be set up again serve no more; what holds on to its end is better than nothing."""
         names = [end.generation.name for end in self._down() if not end.is_lost]
         if names:
-            self._means.withdraw(*names)
+            try:
+                self._means.withdraw(*names)
+            except transaction.GuardTimeout as error:
+                LOG.critical("hotplug.restart_failed", extra={"plugins": names, "text": repr(error)})
 
 
 class _End:

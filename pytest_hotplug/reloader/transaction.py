@@ -25,6 +25,7 @@ __all__ = [
     "Journal",
     "LoadAbandoned",
     "Transaction",
+    "alone",
     "current",
     "exclusive",
     "open_transaction",
@@ -278,14 +279,21 @@ def exclusive(timeout: float) -> Iterator[Journal]:
     The journal is put back when the block raises; otherwise its user decides. Raises ImportError
     when another load holds the guard for `timeout` seconds.
     """
+    try:
+        with alone(timeout) as journal:
+            yield journal
+    except GuardTimeout:
+        raise ImportError(f"another plugin's load did not end within {timeout:g} s") from None
+
+
+@contextmanager
+def alone(timeout: float) -> Iterator[Journal]:
+    """Hold the guard like `exclusive`; raises GuardTimeout instead of ImportError."""
     if current() is not None:
         yield from _journalled(Journal())
         return
-    try:
-        with open_transaction(timeout) as own:
-            yield from _journalled(own.journal)
-    except GuardTimeout:
-        raise ImportError(f"another plugin's load did not end within {timeout:g} s") from None
+    with open_transaction(timeout) as own:
+        yield from _journalled(own.journal)
 
 
 def _journalled(journal: Journal) -> Iterator[Journal]:

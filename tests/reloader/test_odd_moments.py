@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from pytest_hotplug import PluginLoadError, Reloaded, UsageError
-from tests.reloader.workshop import Workshop, eventually, kinds, running
+from pytest_hotplug import KeptCurrent, PluginLoadError, Reloaded, Unloaded, UsageError
+from pytest_hotplug.reloader import transaction
+from tests.reloader.workshop import Workshop, eventually, gate, kinds, running
 
 ONE = "def run():\n    return 1\n"
 
@@ -147,6 +148,26 @@ def test_an_async_entry_that_exits_ends_its_call_alone(shop: Workshop, raised: s
     with pytest.raises((SystemExit, KeyboardInterrupt)):
         manager.execute("subject", end=True)
     assert manager.execute("subject") == 1
+
+
+def test_unloading_beside_a_load_that_takes_long_is_put_off(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can't be taken down while another load is under way goes on serving, and says so; nothing is raised."""
+    monkeypatch.setattr(transaction, "GRACE", 0.1)
+    shop.plugin("subject", ONE)
+    manager = shop.manager(load_timeout=0.1)
+    manager.load("subject")
+    with gate("slow") as (opening, opened):
+        shop.plugin("slow", opening + ONE, {"load_timeout": 60})
+        with running(lambda: manager.load("slow")) as errors:
+            eventually(lambda: manager._hot_loader._build is not None, "the slow load's begin")
+            outcome = manager.unload("subject")
+            assert (type(outcome), outcome.reason, outcome.serving) == (KeptCurrent, "loading", 1)
+            shop.plugin("subject", ONE, {"enabled": False})
+            outcome = manager.reload("subject")
+            assert (type(outcome), outcome.reason, outcome.serving) == (KeptCurrent, "loading", 1)
+            opened.set()
+    assert errors == []
+    assert isinstance(manager.unload("subject"), Unloaded)
 
 
 def test_closing_while_calls_come_in_is_told_as_closed(shop: Workshop) -> None:
