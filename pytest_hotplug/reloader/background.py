@@ -28,8 +28,9 @@ class Background:
         with self._lock:
             self._wanted[name] = None
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="hotplug-background", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._work, name="hotplug-background", daemon=True)
+                thread.start()  # first: one that could not be started must not stand here
+                self._thread = thread
 
     def stop(self) -> None:
         with self._lock:

@@ -251,8 +251,3 @@ def forget_sources(filenames: Iterable[str]) -> None:
     """Drop what `linecache` knows of files whose content changed, so that tracebacks show the new lines."""
     for filename in filenames:
         linecache.cache.pop(filename, None)
-
-
-def on_behalf_of(fault: Fault, plugin: str) -> Fault:
-    """Return the same fault as seen from `plugin`, which depends on the one that is broken."""
-    return fault if fault.plugin == plugin else replace(fault, message=f"{fault.plugin}: {fault.message}")

@@ -93,7 +93,12 @@ class _Question:
     def begin(self) -> None:
         name = f"hotplug-health-{self._lease.generation.name}"
         context = contextvars.copy_context()
-        threading.Thread(target=context.run, args=(self._ask,), name=name, daemon=True).start()
+        thread = threading.Thread(target=context.run, args=(self._ask,), name=name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._leases.give_back(self._lease)
+            self._end(f"health() can't be asked: {error}")
 
     def answer(self) -> str:
         """Return what is wrong, "" when nothing is."""
@@ -110,7 +115,10 @@ class _Question:
             said = _judged(generation.context.run(self._leases.call(self._lease, self._hook)))
         except BaseException as error:  # noqa: BLE001  # whatever a plugin raises here is its answer
             said = f"health() raised {type(error).__name__}: {error}"
-        self._then(generation)
+        self._end(said)
+
+    def _end(self, said: str) -> None:
+        self._then(self._lease.generation)
         with self._bell.lock:
             self._said = said
             self._bell.ring()

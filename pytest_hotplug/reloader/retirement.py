@@ -104,7 +104,10 @@ class Retirement:
     def _end(self, generation: Generation) -> None:
         late = threading.Timer(self.patience_with(generation), self._say_late, (generation,))
         late.name, late.daemon = f"hotplug-late-{generation.name}-{generation.number}", True
-        late.start()
+        try:
+            late.start()
+        except RuntimeError as error:  # no thread can be started: it ends all the same
+            LOG.warning("hotplug.unwatched_end", extra={"plugin": generation.name, "text": str(error)})
         try:
             self._unload(generation)
         finally:

@@ -81,7 +81,9 @@ class MemoryStore:
         self._notes[plugin] = msgspec.structs.replace(self.notes(plugin), paused=reason)
 
     def read(self, plugin: str, kept: Kept) -> Snapshot:
-        snapshot = self._snapshots[plugin, kept.digest]
+        snapshot = self._snapshots.get((plugin, kept.digest))
+        if snapshot is None:
+            raise PluginFault(_damaged(plugin, None, "newer versions have taken its place"))
         if snapshot.home is None:
             if self._directory is None:
                 self._directory = tempfile.TemporaryDirectory(prefix="hotplug-")
@@ -317,7 +319,7 @@ def _decoded(path: Path, kind: type[T]) -> T | None:
         return None
 
 
-def _damaged(plugin: str, path: Path, why: str) -> Fault:
+def _damaged(plugin: str, path: Path | None, why: str) -> Fault:
     remedy = "Roll back to another version (hotplug history NAME), or deploy a good one."
     return Fault(
         plugin, "kept-version-damaged", f"the kept copy can't be used: {why}", path, remedy=remedy, own_bytes=False

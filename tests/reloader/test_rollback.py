@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from pytest_hotplug import KeptCurrent, PluginLoadError, PluginManager, Reloaded, Unchanged, UnknownPlugin, UsageError
+from pytest_hotplug.reloader.errors import PluginFault
 from pytest_hotplug.reloader.store import DiskStore
 from tests.reloader.workshop import Workshop
 
@@ -144,6 +145,17 @@ def test_only_so_many_versions_are_kept(shop: Workshop, tmp_path: Path) -> None:
     copies = list((tmp_path / "state" / "plugins" / "shop" / "versions").iterdir())
     assert len(copies) == 2
     assert all((copy / "data.txt").is_file() for copy in copies), "every regular file is kept"
+
+
+def test_a_version_that_is_dropped_while_it_is_chosen_is_told_as_a_fault(shop: Workshop) -> None:
+    """A rollback that comes too late for a version in memory is refused in words, as it is on disk."""
+    manager = served(shop, {"keep_versions": 2}, 1, 2)
+    store = manager._recorder.store
+    oldest = store.notes("shop").versions[-1]
+    put(shop, 3)
+    manager.execute("shop")
+    with pytest.raises(PluginFault, match="kept-version-damaged"):
+        store.read("shop", oldest)
 
 
 def test_a_rolled_back_version_lies_in_its_copy(shop: Workshop, state: dict[str, Any]) -> None:
