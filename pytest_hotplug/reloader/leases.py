@@ -72,8 +72,9 @@ class Leases:
         self._collected: deque[Lease] = deque()
 
     def after_fork(self) -> None:
-        """Start, in a child process, with a lock that no thread of the parent holds."""
+        """Start, in a child process, with no lock and no gate that a thread of the parent must open."""
         self._changed = Bell()
+        self._gated = {}
 
     def take(self, name: str, current: Callable[[], Generation | None], *, wait: bool = True) -> Lease | None:
         """Pin what `current()` says, in one step, None when it is None; while `name` is gated wait, or return None."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from pytest_hotplug import KeptCurrent, PluginManager, Reloaded
 from pytest_hotplug.reloader import retirement
+from tests.hazards.forking import statuses_of_children
 from tests.reloader.workshop import PATIENCE, Workshop, eventually, gate, kinds, running
 
 LIMITS = {"handover": "stop-first", "load_timeout": 0.3, "retire_timeout": 0.3}
@@ -152,6 +154,25 @@ def test_two_handovers_that_meet_take_each_version_down_once(shop: Workshop) -> 
     assert len(said) > 2
     assert len(said) == len(set(said)), "nothing ends twice"
     assert (served(manager, "base"), served(manager, "user")) == (2, 2)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_that_is_forked_during_a_handover_finds_the_gate_open(shop: Workshop) -> None:
+    """N10: the thread that would open it exists in the parent alone; calls in the child must not wait for it."""
+    with gate("unload") as (opening, opened):
+        shop.plugin("subject", stuck("on_unload", opening), {**LIMITS, "retire_timeout": 60})
+        manager = shop.manager()
+        manager._host.set([])
+        manager.load("subject")
+        shop.write("subject", "main.py", "def run(): return 2\n")
+        with running(lambda: manager.reload("subject")):
+            eventually(lambda: manager._leases._gated, "the gate")
+            manager.disable_hot_reload()
+            statuses = statuses_of_children(lambda: manager.execute("subject") == 1, 1)
+            manager.enable_hot_reload()
+            opened.set()
+        assert statuses == [0]
+        assert manager.execute("subject") == 2
 
 
 def test_an_on_unload_that_never_ends_is_told_where_nobody_waits_for_it_too(shop: Workshop) -> None:
