@@ -132,12 +132,23 @@ class Rollback:
             return outcome
         broken = self._parts.slot_of(outcome.error.plugin)
         tried: set[str] = set()
-        if self._serve_copy(broken, tried) is not None and broken is not slot:
+        if broken is not slot and self._serve_copy(broken, tried) is not None:
             return self._loads.load_from_disk(slot)
         if self._serve_copy(slot, tried) is not None:  # its new bytes only need the broken one: those before may not
             self._serve_copy(broken, set())
+        elif any(self._serve_copy(other, tried) is not None for other in self._replaced_around(slot)):
+            return self._loads.load_from_disk(slot)
         serving = self._parts.registry.serving.get(slot.name)
         return replace(outcome, serving=serving.number if serving else None)
+
+    def _replaced_around(self, slot: Slot) -> list[Slot]:
+        """Return the plugins that a refused one was tried with, and that were others when they served last."""
+        among = slot.refusal.among if slot.refusal is not None else ()
+        kept = {name: self._recorder.last_good(name) for name, disk, served in among if disk and not served}
+        others = [self._parts.slot_of(n) for n, disk, _ in among if (k := kept.get(n)) is not None and k.digest != disk]
+        for other in others:
+            self._parts.checker.read_enabled(other)
+        return [other for other in others if other.enabled]
 
     def _serve_copy(self, broken: Slot, tried: set[str]) -> Outcome | None:
         """Let a copy serve, before it those of refused plugins that it needs; each is `tried` once. None: it can't."""

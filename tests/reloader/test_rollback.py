@@ -375,6 +375,26 @@ def test_a_new_version_that_needs_a_broken_plugin_leaves_the_last_good_one_servi
     assert manager.execute("base") == manager.execute("user") == 1
 
 
+@pytest.mark.parametrize(
+    "new", ["from ..user import main\nVALUE = 2\ndef run(): pass\n", "def run(): pass\n"], ids=["circle", "no name"]
+)
+def test_a_new_version_that_its_user_cannot_use_leaves_both_as_they_served(
+    shop: Workshop, kept: dict[str, Any], new: str
+) -> None:
+    """R31: what could not serve beside its user before a restart does not take that one down after it."""
+    shop.plugin("base", "VALUE = 1\ndef run():\n    return VALUE\n")
+    shop.plugin("user", "from ..base.main import VALUE\ndef run():\n    return VALUE\n", {"depends_on": ["base"]})
+    manager = shop.manager(**kept)
+    assert manager.execute("user") == 1
+    shop.write("base", "main.py", new)
+    assert isinstance(manager.reload("base"), KeptCurrent)
+    manager = again(shop, manager, kept)
+    assert manager.execute("user") == manager.execute("base") == 1
+    assert manager.get_plugin_hot_info("base")["state"] == "degraded"
+    shop.write("base", "main.py", "VALUE = 3\ndef run():\n    return VALUE\n")
+    assert manager.execute("user") == manager.execute("base") == 3
+
+
 def test_a_plugin_that_was_taken_away_comes_back_for_nobody(shop: Workshop, state: dict[str, Any]) -> None:
     """Unloaded, its directory gone: neither a call nor a plugin that needs it brings it back from its copy."""
     base = shop.plugin("base", "VALUE = 1\ndef run():\n    return VALUE\n")
