@@ -1,26 +1,28 @@
 """Plugins that use each other, whatever is done to them: each serves what a simple model says, never a mix.
 
 Four plugins begin as a diamond. Edges come and go, circles are tried, versions break by themselves
-or break others. The model is `family`. Long runs: `pytest tests/proof --soak 50`.
+or break others, hand over beside or stop-first, are called for long, and restarts come in between.
+The model is `family`. Long runs: `pytest tests/proof --soak 50`.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from pytest_hotplug import KeptCurrent, PluginDisabled, PluginLoadError, Reloaded, Unloaded
+from pytest_hotplug import KeptCurrent, PluginDisabled, PluginLoadError, PluginManager, Reloaded, Unloaded
 from pytest_hotplug.reloader import refusals
-from tests.proof.family import BROKEN, NAMES, Family, Version, files_of
+from tests.proof.family import KINDS, NAMES, Family, Pinned, Version, files_of
 from tests.proof.machines import run_machine
-from tests.reloader.workshop import Workshop
+from tests.proof.port import holders
+from tests.reloader.workshop import Workshop, eventually
 
 names = st.sampled_from(NAMES)
 
@@ -34,12 +36,18 @@ class Families(RuleBasedStateMachine):
         self.family = Family()
         self.saved = {name: [version] for name, version in self.family.disk.items()}  # to go back to by hand
         self.by_number = {version.number: version for version in self.family.disk.values()}
+        self.refused: dict[str, Version] = {}  # on disk, and looked at since it came there
         self.held: list[tuple[Callable[[], Any], Any]] = []
+        self.streams: list[tuple[Generator[Any], Any]] = []  # calls in flight, in the order of `family.calls`
+        self.enabled = True
         for name in NAMES:
             self._put(name)
-        self.manager = self.shop.manager(settle_max=0.0)
+        self.manager = self._manager()
         for name in NAMES:
             self.execute(name)
+
+    def _manager(self) -> PluginManager:
+        return self.shop.manager(settle_max=0.0, retire_timeout=0.02, state_dir=self.shop.root / "state")
 
     # -- the disk -------------------------------------------------------------------------------
 
@@ -51,27 +59,30 @@ class Families(RuleBasedStateMachine):
             else:
                 (self.shop.plugins / name / file).unlink(missing_ok=True)
 
-    def _new(self, name: str, uses: frozenset[str], kind: str = "good", *, declares: bool = True) -> None:
-        version = self.family.new(uses, kind, declares=declares)
-        self.family.disk[name] = version
-        self.by_number[version.number] = version
-        if version.kind == "good":
-            self.saved[name].append(version)
+    def _save(self, name: str, version: Version) -> None:
+        if version != self.family.disk[name]:
+            self.refused.pop(name, None)
+        self.family.disk[name] = self.by_number[version.number] = version
         self._put(name)
 
-    @rule(name=names, declares=st.booleans())
-    def edit(self, name: str, declares: bool) -> None:
-        self._new(name, self.family.disk[name].uses, declares=declares)
+    def _new(self, name: str, uses: frozenset[str], kind: str = "good", **how: bool) -> None:
+        version = self.family.new(uses, kind, **how)
+        if version.kind == "good":
+            self.saved[name].append(version)
+        self._save(name, version)
 
-    @rule(name=names, kind=st.sampled_from([*BROKEN, "withholds", "disabled"]))
-    def spoil(self, name: str, kind: str) -> None:
-        self._new(name, self.family.disk[name].uses, kind)
+    @rule(name=names, declares=st.booleans(), alone=st.booleans())
+    def edit(self, name: str, declares: bool, alone: bool) -> None:
+        self._new(name, self.family.disk[name].uses, declares=declares, alone=alone)
+
+    @rule(name=names, kind=st.sampled_from(KINDS), alone=st.booleans())
+    def spoil(self, name: str, kind: str, alone: bool) -> None:
+        self._new(name, self.family.disk[name].uses, kind, alone=alone)
 
     @rule(name=names, back=st.integers(1, 3))
     def restore(self, name: str, back: int) -> None:
         saved = self.saved[name]
-        self.family.disk[name] = saved[-min(back, len(saved))]
-        self._put(name)
+        self._save(name, saved[-min(back, len(saved))])
 
     @rule(name=names)
     def touch(self, name: str) -> None:
@@ -80,17 +91,19 @@ class Families(RuleBasedStateMachine):
     @rule(name=names, other=names, declares=st.booleans())
     def add_an_edge(self, name: str, other: str, declares: bool) -> None:
         if name != other:
-            self._new(name, self.family.disk[name].uses | {other}, declares=declares)
+            disk = self.family.disk[name]
+            self._new(name, disk.uses | {other}, declares=declares, alone=disk.alone)
 
     @rule(name=names, other=names)
     def drop_an_edge(self, name: str, other: str) -> None:
-        self._new(name, self.family.disk[name].uses - {other})
+        disk = self.family.disk[name]
+        self._new(name, disk.uses - {other}, alone=disk.alone)
 
     @rule(name=names, other=names)
     def turn_an_edge_round(self, name: str, other: str) -> None:
         if name != other:
-            self._new(name, self.family.disk[name].uses - {other})
-            self._new(other, self.family.disk[other].uses | {name})
+            self.drop_an_edge(name, other)
+            self.add_an_edge(other, name, declares=True)
 
     # -- the manager ----------------------------------------------------------------------------
 
@@ -104,29 +117,62 @@ class Families(RuleBasedStateMachine):
         self.manager.resume(name)
         self.family.paused.discard(name)
 
+    @rule()
+    def disable(self) -> None:
+        self.manager.disable_hot_reload()
+        self.enabled = False
+
+    @rule()
+    def enable(self) -> None:
+        self.manager.enable_hot_reload()
+        self.enabled = True
+
     @rule(name=names)
     def reload(self, name: str) -> None:
         before = dict(self.family.serving)
         if name not in before:
             return self._first_load(name, lambda: self.manager.reload(name))
+        self._before_a_look()
         outcome = self.manager.reload(name)
-        self.family.look(name)
-        self._take_over()
-        if self.family.serving.get(name) != before[name]:
-            assert isinstance(outcome, Reloaded if name in self.family.serving else Unloaded), outcome
+        self._looked(name)
+        after = self.family.serving.get(name)
+        if after != before[name]:
+            assert isinstance(outcome, Reloaded if after else Unloaded), outcome
+        elif self.family.is_new(name):
+            assert isinstance(outcome, KeptCurrent), outcome
+            self.refused[name] = self.family.disk[name]
         return None
 
     @rule(name=names)
     def execute(self, name: str) -> None:
+        if self._is_served(name):
+            answer = self.manager.execute(name)
+            self._take_over()
+            assert answer == self.family.answer(name)
+
+    @rule(name=names)
+    def count(self, name: str) -> None:
+        """Change the state of what serves."""
+        if self._is_served(name):
+            self.manager.call(name, "count")
+            self._take_over()
+            self.family.counted[name] += 1
+
+    def _is_served(self, name: str) -> bool:
+        """Look, in the model, as a call does; where nothing serves, load, and tell that nothing did."""
         family = self.family
-        if name in family.serving and name not in family.paused:
+        if name in family.serving and name not in family.paused and self.enabled:
+            self._before_a_look()
             family.look(name)
-        if name not in family.serving:
-            return self._first_load(name, lambda: self._executed(name))
-        answer = self.manager.execute(name)
-        self._take_over()
-        assert answer == family.answer(name)
-        return None
+        if name in family.serving:
+            return True
+        self._first_load(name, lambda: self._executed(name))
+        return False
+
+    def _before_a_look(self) -> None:
+        """End calls of what may be switched off: one that comes back while they last is no handover."""
+        if any(version.kind == "disabled" for version in self.family.disk.values()):
+            self.end_calls()
 
     def _executed(self, name: str) -> None:
         try:
@@ -136,12 +182,14 @@ class Families(RuleBasedStateMachine):
 
     def _first_load(self, name: str, load: Callable[[], object]) -> None:
         """Load what doesn't serve: from disk where that fits together, else something good from before."""
-        fits = self.family.load({name: self.family.disk[name]})
+        fits = self.family.load_first(name)
         load()
         assert not fits or self._serves(name)
-        if not fits:
-            self.family.offered = {n: v for n, v in self._actual().items() if n not in self.family.serving}
-            self._take_over()
+        self._take_over()
+
+    def _looked(self, name: str) -> None:
+        self.family.look(name)
+        self._take_over()
 
     @rule(name=names, back=st.integers(0, 4))
     def roll_back(self, name: str, back: int) -> None:
@@ -156,21 +204,63 @@ class Families(RuleBasedStateMachine):
         self._take_over()
         assert isinstance(outcome, Reloaded if family.serving[name] == target else KeptCurrent), outcome
         if family.serving[name] == target != family.disk[name]:
-            family.pinned[name] = family.disk[name]
+            family.pinned[name] = Pinned(target, family.disk[name])
 
     @rule(name=names)
     def end_the_rollback(self, name: str) -> None:
         if self.family.pinned.pop(name, None) is not None:
             self.manager.end_rollback(name)
             if name in self.family.serving:
-                self.family.look(name)
-                self._take_over()
+                self._looked(name)
+
+    @rule(name=names)
+    def unload(self, name: str) -> None:
+        self.end_calls()
+        self.manager.unload(name)
+        self.family.withdraw([name])
+
+    @rule(order=st.permutations(NAMES))
+    def restart(self, order: Sequence[str]) -> None:
+        """Another manager over the same state directory; what served must serve again on what is there."""
+        self.end_calls()
+        self.held.clear()
+        self.manager.close()
+        eventually(lambda: not holders(self.shop.package), "the end of all that served")
+        before = set(self.family.serving)
+        self.family.withdraw(before)
+        must = {name for name in before if self.family.comes_back(name)}
+        self.refused.clear()
+        self.manager = self._manager()
+        assert self.manager.hot_reload_enabled == self.enabled
+        for name in order:
+            if name not in self.family.serving:
+                self._first_load(name, lambda name=name: self._executed(name))  # type: ignore[misc]
+        assert must <= self.family.serving.keys(), f"{must - self.family.serving.keys()} served before the restart"
+
+    # -- what goes on meanwhile -----------------------------------------------------------------
 
     @rule(name=names)
     def hold(self, name: str) -> None:
-        """Keep a function of what serves now, as a call in flight does."""
+        """Keep a function of what serves now, as somebody who took it out of a module does."""
         if name in self.family.serving:
             self.held = [*self.held, (self.manager.module(name, "main").run, self.family.answer(name))][-4:]
+
+    @rule(name=names)
+    def begin_a_call(self, name: str) -> None:
+        """Begin a call that lasts."""
+        if self._is_served(name):
+            stream = self.manager.call(name, "stream")
+            self._take_over()
+            self.streams.append((stream, self.family.answer(name)))
+            self.family.calls.append(frozenset(self.family.with_used(name)))
+
+    @precondition(lambda self: self.streams)
+    @rule()
+    def end_calls(self) -> None:
+        for stream, _ in self.streams:
+            stream.close()
+        self.streams.clear()
+        self.family.calls.clear()
 
     # -- what must hold -------------------------------------------------------------------------
 
@@ -187,28 +277,62 @@ class Families(RuleBasedStateMachine):
     def _serves(self, name: str) -> bool:
         return bool(self.manager.get_plugin_hot_info(name)["loaded"])
 
-    @invariant()
-    def what_serves_is_one_whole_set(self) -> None:
-        """Without looking at the disk: every plugin is bound to exactly what serves."""
-        self.manager.disable_hot_reload()
-        serves = {name: self.manager.execute(name) for name in NAMES if self._serves(name)}
-        self.manager.enable_hot_reload()
-        assert serves == {name: self.family.answer(name) for name in self.family.serving}
+    @rule(name=names)
+    def ask(self, name: str) -> None:
+        """What is said of a plugin is what is the matter with it."""
+        info, family = self.manager.get_plugin_hot_info(name), self.family
+        if name not in family.serving:
+            assert info["state"] in ("disabled", "failed", "not-loaded", "paused"), info
+            return
+        assert info["has_updates"] == family.is_new(name), info
+        if name in family.paused:
+            assert info["state"] == "paused", info
+        elif not family.is_new(name):
+            assert info["state"] == ("rolled-back" if family.is_pinned(name) else "serving"), info
+            assert info["error"] is None, info
+        elif name in self.refused:
+            assert info["state"] == "degraded", info
+            assert info["error"], info
 
     @invariant()
-    def what_is_held_stays_as_it_was(self) -> None:
+    def what_serves_is_one_whole_set(self) -> None:
+        """Without looking at the disk: every plugin is bound to exactly what serves, and has the state of before."""
+        modules = {name: self.manager.module(name, "main") for name in NAMES if self._serves(name)}
+        assert {n: module.run() for n, module in modules.items()} == {
+            n: self.family.answer(n) for n in self.family.serving
+        }
+        assert {n: module.COUNTED for n, module in modules.items()} == self.family.counted
+
+    @invariant()
+    def what_does_not_serve_is_taken_down(self) -> None:
+        """Whatever ended was ended once, and what serves is up."""
+        serving = sorted(version.number for version in self.family.serving.values())
+
+        def numbers() -> list[int]:
+            return sorted(place.number for place in holders(self.shop.package))
+
+        if self.streams:
+            assert set(serving) <= set(numbers())
+        else:
+            eventually(lambda: numbers() == serving, f"the end of what doesn't serve: {numbers()}, {serving}")
+
+    @invariant()
+    def what_is_under_way_stays_as_it_was(self) -> None:
         """Old code goes on with the versions that it began with, late imports included."""
         for function, answer in self.held:
             assert function() == answer
+        for stream, answer in self.streams:
+            assert next(stream) == answer
 
     def teardown(self) -> None:
         self.held.clear()
+        self.end_calls()
         self.shop.close()
         shutil.rmtree(self.shop.root)
 
 
 @pytest.mark.timeout(3600)
 def test_plugins_that_use_each_other_serve_one_whole_set(soak: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """N12 N13 L05 R32: any sequence of edits, edges, circles, breaks, pauses and rollbacks of a family."""
+    """N12 N13 L05 X04 R31 R32: any sequence of edits, circles, breaks, pauses, rollbacks, long calls and restarts."""
     monkeypatch.setattr(refusals, "FIRST_DELAY", 300.0)  # what is refused waits for a change, not for the clock
     run_machine(Families, soak)
