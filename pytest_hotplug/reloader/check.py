@@ -122,7 +122,9 @@ class Checker:
             return False
         if refusal.through_dependency and not self._is_to_blame(refusal.fault.plugin):
             return False
-        return refusal.fault.slug != "calls-in-flight" or self._leases.calls_of(slot.name) > 0
+        if refusal.fault.slug != "calls-in-flight":
+            return True
+        return any(self._leases.is_running(name) for name in (slot.name, *(name for name, *_ in refusal.among)))
 
     def surroundings(self, names: Iterable[str]) -> Surroundings:
         """Return what lies on disk, and what serves, of other plugins."""

@@ -194,8 +194,16 @@ class Leases:
         self._gated.update(dict.fromkeys(names, who))
         return True
 
+    def is_running(self, name: str) -> bool:
+        """Tell whether a call is in flight that runs code of a plugin, its own or one of a plugin that uses it."""
+        self._end_closed_results()
+        with self._changed.lock:
+            running = self._busy({name})
+        self._sweep()
+        return running
+
     def _busy(self, names: set[str]) -> bool:
-        return any(hold.calls for generation, hold in self._holds.items() if generation.name in names)
+        return any(hold.calls and names & _runs(generation) for generation, hold in self._holds.items())
 
     def _hold(self, generation: Generation) -> _Hold:
         return self._holds.setdefault(generation, _Hold())
@@ -317,3 +325,13 @@ async def _async_generator(inner: AsyncGenerator[Any, Any], done: Callable[[], N
                 step = inner.athrow(error)
     finally:
         done()
+
+
+def _runs(generation: Generation) -> set[str]:
+    """Return the plugins whose code a call of a generation may run, whatever serves by now."""
+    reached, pending = {generation}, [generation]
+    while pending:
+        fresh = set(pending.pop().bound.values()) - reached
+        reached |= fresh
+        pending += fresh
+    return {each.name for each in reached}

@@ -449,6 +449,45 @@ def test_stop_first_gives_up_when_calls_do_not_end(shop: Workshop) -> None:
     assert manager.execute("subject") == 2
 
 
+STREAM = "from ..base.main import f\ndef run():\n    return f()\ndef stream():\n    while True:\n        yield f()\n"
+BASE = (
+    "ended = []\ndef f():\n    return {n}, list(ended)\n"
+    "def run():\n    return {n}\ndef on_unload():\n    ended.append(1)\n"
+)
+
+
+def test_stop_first_tries_again_only_once_the_calls_of_its_users_have_ended(shop: Workshop) -> None:
+    """X04: a reload that was put off for a call of a plugin that depends on it holds up one call, not each of them."""
+    shop.plugin("base", BASE.format(n=1), {"handover": "stop-first", "retire_timeout": 0.05})
+    shop.plugin("user", STREAM, {"depends_on": ["base"]})
+    manager = shop.manager()
+    stream = manager.call("user", "stream")
+    assert next(stream) == (1, [])
+    shop.write("base", "main.py", BASE.format(n=2))
+    waits: list[str] = []
+    manager._hot_loader.register_callback("kept", waits.append)
+    assert [manager.execute("base") for _ in range(3)] == [1, 1, 1]
+    assert waits == ["base"]
+    stream.close()
+    assert manager.execute("base") == 2
+
+
+def test_stop_first_waits_for_calls_that_run_its_code_for_a_plugin_that_no_longer_needs_it(shop: Workshop) -> None:
+    """X04: a call of an older version of another plugin, which still uses this one, finds it up until it ends."""
+    shop.plugin("base", BASE.format(n=1), {"handover": "stop-first", "retire_timeout": 0.05})
+    shop.plugin("user", STREAM, {"depends_on": ["base"]})
+    manager = shop.manager()
+    stream = manager.call("user", "stream")
+    assert next(stream) == (1, [])
+    shop.plugin("user", "def run():\n    return 0\n", {})
+    assert manager.execute("user") == 0
+    shop.write("base", "main.py", BASE.format(n=2))
+    outcome = manager.reload("base")
+    assert (outcome.reason, next(stream)) == ("calls in flight", (1, []))
+    stream.close()
+    assert manager.execute("base") == 2
+
+
 def test_stop_first_loads_the_old_version_again_when_the_new_one_fails(
     shop: Workshop, stop_first: PluginManager
 ) -> None:
