@@ -36,8 +36,8 @@ def loop(tmp_path: Path) -> WatchLoop:
         invocation_params=SimpleNamespace(dir=tmp_path, args=()),
         pluginmanager=SimpleNamespace(hasplugin=lambda name: False),
         getini=lambda name: ["test_*.py"],
-        option=SimpleNamespace(maxfail=0, basetemp=None),
         known_args_namespace=SimpleNamespace(file_or_dir=[]),
+        option=SimpleNamespace(maxfail=0, basetemp=None, usepdb=False, trace=False),
     )
     return WatchLoop(cast(pytest.Config, config), None, None)
 

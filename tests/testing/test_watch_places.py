@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.reloader.workshop import eventually
+from tests.testing.terminals import Shell
 from tests.testing.watched import COUNTER, PATIENCE, Watched, make_project, save
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="watch mode needs a POSIX system for now")
@@ -171,10 +172,10 @@ def test_a_watch_with_closed_stdin_gets_its_verdicts(project: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["--pdb", "--trace"])
-def test_a_debugger_option_is_said_to_do_nothing(project: Path, option: str) -> None:
+def test_without_a_terminal_a_debugger_option_is_said_to_do_nothing(project: Path, option: str) -> None:
     """One line at the start; a failing test fails as ever."""
     with Watched(project, option) as watched:
-        watched.wait_for_text(f"watch mode has no debugger yet, so {option} does nothing")
+        watched.wait_for_text(f"there is no terminal for a debugger, so {option} does nothing")
         assert watched.verdict()["passed"] == 4
         save(project / "plugins" / "counter" / "main.py", "return 1", "return 2")
         verdict = watched.verdict()
@@ -182,14 +183,14 @@ def test_a_debugger_option_is_said_to_do_nothing(project: Path, option: str) -> 
 
 
 @pytest.mark.parametrize("call", ["breakpoint()", "__import__('pdb').set_trace()"])
-def test_a_breakpoint_fails_with_a_reason(project: Path, call: str) -> None:
+def test_without_a_terminal_a_breakpoint_fails_with_a_reason(project: Path, call: str) -> None:
     """The message points to the line of the breakpoint and says what to do."""
     with Watched(project) as watched:
         watched.verdict()
         test = project / "plugins" / "counter" / "test_counter.py"
         save(test, "    assert hotplug", f"    {call}\n    assert hotplug")
         failure = watched.verdict()["failures"][0]
-        assert "run this test with plain pytest [no-debugger]" in failure["message"]
+        assert "the watch has no terminal for a debugger [no-debugger]" in failure["message"]
         assert (Path(failure["path"]).name, failure["line"]) == ("test_counter.py", 2)
 
 
@@ -211,45 +212,6 @@ def test_a_refusal_is_taken_back(project: Path) -> None:
 
 
 # -- Ctrl-Z ---------------------------------------------------------------------------------------
-
-
-class Shell:
-    """An interactive shell with job control, in a terminal of its own."""
-
-    def __init__(self, directory: Path) -> None:
-        import pexpect
-
-        environment = {**os.environ, "TERM": "xterm-256color", "PS1": "ready> "}
-        self.child = pexpect.spawn(
-            "/bin/bash", ["--norc", "--noprofile", "--noediting", "-i"], cwd=str(directory), env=environment,
-            encoding="utf-8", timeout=PATIENCE, dimensions=(40, 200),
-        )  # fmt: skip
-        self.sees("ready> ")
-
-    def types(self, text: str) -> None:
-        self.child.sendline(text)
-
-    def presses(self, key: str) -> None:
-        self.child.send(key)
-
-    def sees(self, *patterns: str) -> None:
-        for pattern in patterns:
-            self.child.expect(pattern)
-
-    @property
-    def reads_lines(self) -> bool:
-        """Whether the terminal is as shells leave it to programs: line by line, with echo."""
-        import termios
-
-        flags: int = termios.tcgetattr(self.child.child_fd)[3]
-        return flags & (termios.ICANON | termios.ECHO) == termios.ICANON | termios.ECHO
-
-    def close(self) -> None:
-        import pexpect
-
-        self.types("exit")
-        self.child.expect(pexpect.EOF)
-        self.child.close()
 
 
 @pytest.fixture

@@ -30,13 +30,12 @@ def main(config: pytest.Config) -> int | None:
     if capture is not None:
         capture.stop_global_capturing()
     _fill_standard_descriptors()
-    if config.option.usepdb or config.option.trace:
-        option = "--pdb" if config.option.usepdb else "--trace"
-        sys.stderr.write(
-            f"hotplug: watch mode has no debugger yet, so {option} does nothing; "
-            "for the debugger run plain pytest [no-debugger]\n"
-        )
+    from pytest_hotplug.testing.watch.keys import is_terminal
     from pytest_hotplug.testing.watch.loop import watch_tests
+
+    if (config.option.usepdb or config.option.trace) and not is_terminal(sys.stdin):
+        option = "--pdb" if config.option.usepdb else "--trace"
+        sys.stderr.write(f"hotplug: there is no terminal for a debugger, so {option} does nothing [no-debugger]\n")
 
     return watch_tests(config, events)
 

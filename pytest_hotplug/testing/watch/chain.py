@@ -38,6 +38,7 @@ class Place:
     directory: Path
     root: Path
     out: IO[Any]
+    debugger: bool  # whether there is a terminal for one
     is_test_file: Callable[[Path], bool]
     existing: Callable[[], frozenset[Path]]
 
@@ -136,7 +137,7 @@ class Chain:
         if self._ends > RESTARTS:
             return
         if self._zygote is None:
-            self._zygote = Zygote(self._place.arguments, self._place.directory, self._place.out)
+            self._zygote = Zygote(self._place.arguments, self._place.directory, self._place.out, self._place.debugger)
             self._configured = Peer(self._zygote.channel, self._inbox)
             self._preloaded = False
         elif self._configured is not None and self._configured.facts and self._collected is None and not self._failed:
@@ -265,17 +266,18 @@ class Chain:
 
 
 def _begin_part(peer: Peer, order: Order) -> Part | str:
-    read, write = os.pipe()
+    (read, write), (asks, answers) = os.pipe(), os.pipe()
     shown = -1 if order.leads else os.memfd_create("hotplug-part")
-    descriptors = [write] if order.leads else [write, shown, shown]
+    descriptors = [write, asks] if order.leads else [write, asks, shown, shown]
     forked = peer.fork("run", {"order": order.facts()}, descriptors)
-    os.close(write)
+    for fd in (write, asks):
+        os.close(fd)
     if isinstance(forked, str):
-        os.close(read)
-        if shown >= 0:
-            os.close(shown)
+        for fd in (read, answers, shown):
+            if fd >= 0:
+                os.close(fd)
         return forked
-    return Part(forked, read, shown)
+    return Part(forked, read, answers, shown)
 
 
 def _see_off(process: Forked, busy: bool) -> None:

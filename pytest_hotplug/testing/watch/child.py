@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import pdb
 import re
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +18,7 @@ import pytest
 
 from pytest_hotplug.testing.opened import OpenedFiles
 from pytest_hotplug.testing.stash import CHOSEN_BY_WATCHER, SESSION
+from pytest_hotplug.testing.watch.debugger import register_debugger
 from pytest_hotplug.testing.watch.lifeline import Lifeline
 from pytest_hotplug.testing.watch.mentions import mentioned_plugins
 from pytest_hotplug.testing.watch.messages import Messages, Order, Tells, file_of
@@ -34,10 +33,12 @@ __all__ = ["Child", "register_child", "run_what_was_chosen"]
 def run_what_was_chosen(config: pytest.Config) -> None:
     """Make this process, started by a watcher for one run, run what the watcher chose."""
     told = json.loads(os.environ.pop(CHOSEN_BY_WATCHER))
-    os.set_inheritable(told["pipe"], False)
+    for name in ("pipe", "answers"):
+        os.set_inheritable(told[name], False)
     Lifeline(told["lifeline"]).guard()
-    child = register_child(config, Messages(told["pipe"]))
-    child.narrow(Order(**told["order"]))
+    messages = Messages(told["pipe"])
+    register_debugger(config, told["debugger"]).connect(messages, told["answers"])
+    register_child(config, messages).narrow(Order(**told["order"]))
 
 
 def register_child(config: pytest.Config, tells: Tells) -> Child:
@@ -65,7 +66,6 @@ class Child:
         self._running: list[set[Path]] = []
         self._measurement: Measurement | None = None
         self._used = TellsWhatTestsUse()
-        config.option.usepdb = config.option.trace = False  # the watcher has said that there is no debugger
 
     def narrow(self, order: Order) -> None:
         """Collect and run only what was chosen."""
@@ -218,13 +218,6 @@ class Child:
 
     # -- the end --------------------------------------------------------------------------------
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_configure(self) -> None:
-        """Let a breakpoint fail its test with a reason: there is nobody to type into a debugger."""
-        pdb.set_trace = _no_debugger
-        if os.environ.get("PYTHONBREAKPOINT") != "0":
-            sys.breakpointhook = _no_debugger
-
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         self._stopped = str(excinfo.value) or excinfo.typename
 
@@ -241,11 +234,6 @@ class Child:
         if self.code is not None:
             self._tells.send("finished", stopped=self._stopped)
         self._tells.close()
-
-
-def _no_debugger(*_: Any, **__: Any) -> None:
-    __tracebackhide__ = True
-    pytest.fail("a breakpoint, but watch mode has no debugger yet: run this test with plain pytest [no-debugger]")
 
 
 def _crash(report: Any) -> dict[str, Any]:

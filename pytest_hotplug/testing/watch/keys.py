@@ -14,7 +14,9 @@ import queue
 import select
 import signal
 import sys
+import termios
 import threading
+import tty
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
@@ -40,6 +42,8 @@ class Keys:
         self._on_suspend = on_suspend
         self._on_resume = on_resume
         self._saved: list[Any] | None = None  # the terminal as it was; None while we don't have it
+        self._lent: tuple[int, list[Any]] | None = None  # the group that has it from us, and the terminal as it was
+        self._reading = threading.Lock()  # held while a key is read, and while it is taken care that none is
         self._handlers: dict[int, Any] = {}
         self._wake_read, self._wake_write = os.pipe()
         self._ending = False
@@ -60,14 +64,34 @@ class Keys:
 
     def retake(self) -> None:
         """Take the terminal if we lost it and have it again: a shell's `fg` tells nothing to a job that runs."""
-        if self._thread is not None and self._saved is None:
+        if self._thread is not None and self._saved is None and self._lent is None:
             self._take()
+
+    def lend(self, group: int) -> bool:
+        """Give the terminal, as it was, to another process group; False when it isn't ours at this moment."""
+        if self._thread is None or self._saved is None or _has_somebody_else(fd := sys.stdin.fileno()):
+            return False
+        with self._reading:
+            self._lent = (group, self._saved)
+            self._restore()
+        os.write(self._wake_write, b"x")
+        _give(fd, group)
+        return True
+
+    def take_back(self) -> None:
+        """Have the terminal again, in whatever state it was left; not if the shell has it by now."""
+        lent, self._lent = self._lent, None
+        assert lent is not None, "it was lent"
+        group, before = lent
+        fd = sys.stdin.fileno()
+        with contextlib.suppress(OSError, termios.error):  # it was closed: there is nothing to take
+            if os.tcgetpgrp(fd) == group:
+                _give(fd, os.getpgrp())
+                termios.tcsetattr(fd, termios.TCSADRAIN, before)
+        self._take()
 
     def _take(self) -> None:
         """Switch the terminal to single keys, unless a shell has it at this moment."""
-        import termios
-        import tty
-
         fd = sys.stdin.fileno()
         if _has_somebody_else(fd):
             return
@@ -79,8 +103,6 @@ class Keys:
     def _restore(self) -> None:
         saved, self._saved = self._saved, None
         if saved is not None and not _has_somebody_else(fd := sys.stdin.fileno()):
-            import termios
-
             with contextlib.suppress(termios.error):  # it was closed: there is nothing to put back
                 termios.tcsetattr(fd, termios.TCSADRAIN, saved)
 
@@ -94,8 +116,11 @@ class Keys:
         self._resume(number, frame)
 
     def _resume(self, number: int, frame: FrameType | None) -> None:
+        if self._lent is not None and not _has_somebody_else(fd := sys.stdin.fileno()):
+            _give(fd, self._lent[0])  # the shell gave us what we have lent
         self._on_resume()
-        self._take()
+        if self._lent is None:
+            self._take()
 
     # -- the keys -------------------------------------------------------------------------------
 
@@ -105,9 +130,16 @@ class Keys:
             ready, _, _ = select.select([self._wake_read, *([fd] if self._saved is not None else [])], [], [])
             if self._wake_read in ready:
                 os.read(self._wake_read, 64)
-            elif self._saved is not None:
-                for key in os.read(fd, 64).decode("utf-8", "replace"):
-                    self._inbox.put(("key", key))
+            else:
+                self._read_keys(fd)
+
+    def _read_keys(self, fd: int) -> None:
+        with self._reading:
+            if self._saved is None:
+                return  # it was lent in this moment: what was typed is for somebody else
+            keys = os.read(fd, 64).decode("utf-8", "replace")
+        for key in keys:
+            self._inbox.put(("key", key))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -118,10 +150,21 @@ class Keys:
         os.write(self._wake_write, b"x")
         if self._thread is not None:
             self._thread.join()
+        if self._lent is not None:
+            self.take_back()
         self._restore()
         atexit.unregister(self._restore)
         os.close(self._wake_read)
         os.close(self._wake_write)
+
+
+def _give(fd: int, group: int) -> None:
+    """Make a process group the terminal's foreground, also from the background, where that would stop us."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+    try:
+        os.tcsetpgrp(fd, group)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _has_somebody_else(fd: int) -> bool:

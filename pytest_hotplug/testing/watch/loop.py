@@ -9,7 +9,8 @@ from __future__ import annotations
 import queue
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
@@ -24,7 +25,8 @@ from pytest_hotplug.testing.watch.arguments import arguments_of_runs
 from pytest_hotplug.testing.watch.chain import Place
 from pytest_hotplug.testing.watch.changes import Changes
 from pytest_hotplug.testing.watch.hosting import Hosting
-from pytest_hotplug.testing.watch.keys import Keys
+from pytest_hotplug.testing.watch.keys import Keys, is_terminal
+from pytest_hotplug.testing.watch.lending import Lending
 from pytest_hotplug.testing.watch.log import EventLog
 from pytest_hotplug.testing.watch.processes import Message
 from pytest_hotplug.testing.watch.results import Results
@@ -67,7 +69,10 @@ class WatchLoop:
         place = _place(config, self._changes, out)
         child_out = out if events == "-" else None
         self._runs = Runs(config, place, child_out, self._inbox, self._voice.fallback, self._voice.log.write)
-        self._rounds = Rounds(self._changes, self._results, self._runs, self._hosting, self._agenda, self._voice)
+        self._lending = Lending(self._voice.screen)
+        self._rounds = Rounds(
+            self._changes, self._results, self._runs, self._hosting, self._lending, self._agenda, self._voice
+        )
         self._typed = Typed(self._results, self._rounds, self._voice, self._quit)
         self._acts: dict[str, Callable[[Any], object]] = {
             "hint": self._rounds.hint,
@@ -100,7 +105,7 @@ class WatchLoop:
 
     def _watch(self) -> NoReturn:
         watching = self._changes.start(self._on_batch)
-        with Keys(self._inbox, self._rounds.suspend, self._rounds.resume) as keys:
+        with self._terminal() as keys:
             if watching.backend != "events":
                 self._voice.fallback(watching.reason)
             self._hosting.start()
@@ -120,6 +125,16 @@ class WatchLoop:
             verdicts = "1 verdict stands" if standing == 1 else f"{standing} verdicts stand"
             self._voice.screen.say(f"hotplug: {verdicts} from before; Enter runs all tests")
 
+    @contextmanager
+    def _terminal(self) -> Iterator[Keys]:
+        """Have the terminal; a run that has borrowed it ends before it is put back."""
+        with Keys(self._inbox, self._rounds.suspend, self._rounds.resume) as keys:
+            self._lending.keys = keys
+            try:
+                yield keys
+            finally:
+                self._rounds.cancel()
+
     def _serve(self) -> None:
         """Act on the next message, if one comes before something is due."""
         try:
@@ -132,6 +147,7 @@ class WatchLoop:
         if not self._voice.log.is_wanted():
             raise _Finished
         keys.retake()
+        self._lending.lend()
         self._rounds.look_at_top()
         self._agenda.put_off("look", LOOK_AT_TOP, partial(self._look_again_and_again, keys))
 
@@ -156,4 +172,5 @@ def _place(config: pytest.Config, changes: Changes, out: Any) -> Place:
     xdist = any(map(config.pluginmanager.hasplugin, ("xdist", "xdist.plugin")))
     arguments = arguments_of_runs(given, config.rootpath, xdist)
     directory = config.invocation_params.dir
-    return Place(arguments, directory, config.rootpath, out, changes.map.is_test_file, changes.contents.existing)
+    existing, is_test_file = changes.contents.existing, changes.map.is_test_file
+    return Place(arguments, directory, config.rootpath, out, is_terminal(sys.stdin), is_test_file, existing)

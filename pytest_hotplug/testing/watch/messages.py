@@ -9,6 +9,8 @@ The order comes once. The messages are JSON lines in a pipe, each with a `kind`:
 - `used` nodeid, parts, written: what one test used, down to functions, as names of parts;
 - `report` nodeid, outcome, collecting, duration, failure: what became of it;
 - `lines` executed: which lines of the files to measure were executed, by path;
+- `debugger` process: a debugger waits there for the terminal, which it gets with a byte in another pipe;
+  `suspended` process: it gives it back for as long as the whole watch is suspended; `debugged` process: for good;
 - `finished` stopped: the run came to its end, or why it was stopped.
 """
 

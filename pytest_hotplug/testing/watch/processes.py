@@ -43,12 +43,15 @@ class TestRun:
         order: Order,
         inbox: queue.SimpleQueue[Message],
         out: IO[Any] | None,
+        debugger: bool,
     ) -> None:
         read, write = os.pipe()
+        asks, self._answers = os.pipe()
         lifeline, self._lifeline = os.pipe()  # the run ends when our end of it closes, whatever closes it
+        told = {"pipe": write, "answers": asks, "lifeline": lifeline, "debugger": debugger, "order": order.facts()}
         environment = {
             **environment_of_runs(os.environ),
-            CHOSEN_BY_WATCHER: json.dumps({"pipe": write, "lifeline": lifeline, "order": order.facts()}),
+            CHOSEN_BY_WATCHER: json.dumps(told),
         }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pytest", *arguments],
@@ -56,13 +59,15 @@ class TestRun:
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=out,
-            pass_fds=(write, lifeline),
+            pass_fds=(write, asks, lifeline),
             process_group=0,
         )
-        os.close(write)
-        os.close(lifeline)
+        for fd in (write, asks, lifeline):
+            os.close(fd)
         self._inbox = inbox
         self._collected = False
+        self._lock = threading.Lock()  # guards the descriptors against being closed while they are used
+        self._over = False
         ended, self._ended = os.pipe()
         for act in (self._await_end, partial(self._read, read, ended)):
             threading.Thread(target=act, name="hotplug-run", daemon=True).start()
@@ -84,14 +89,17 @@ class TestRun:
                 self._inbox.put(("run", (self, json.loads(line))))
         code = self._process.wait()
         self._signal(signal.SIGKILL)  # nobody will end what tests left running
-        for fd in (read, ended, self._lifeline):
-            os.close(fd)
+        with self._lock:
+            self._over = True
+            for fd in (read, ended, self._lifeline, self._answers):
+                os.close(fd)
         self._inbox.put(("run-ended", (self, code)))
 
-    def cancel(self) -> None:
+    def cancel(self, number: signal.Signals = signal.SIGINT) -> None:
         """End the run: fixtures are torn down as after Ctrl-C, and what is left then is killed."""
         if self._collected:  # before that there is nothing to tear down, and a traceback would be noise
-            self._signal(signal.SIGINT)
+            self._signal(number)
+            self._signal(signal.SIGCONT)  # what is stopped would never hear it
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(GRACE)
         self._signal(signal.SIGKILL)
@@ -105,21 +113,27 @@ class TestRun:
         """Let a run that was stopped go on."""
         self._signal(signal.SIGCONT)
 
+    def go_on_alone(self, process: int) -> None:
+        """Let the process go on, which has got the terminal."""
+        self._signal(signal.SIGCONT)
+        with self._lock:
+            if not self._over:
+                os.write(self._answers, b"y")
+
     def _signal(self, number: signal.Signals) -> None:
-        try:
-            os.killpg(self._process.pid, number)
-        except (ProcessLookupError, PermissionError):
-            return  # it is gone already
+        with self._lock, contextlib.suppress(ProcessLookupError, PermissionError):  # it is gone already
+            if not self._over:
+                os.killpg(self._process.pid, number)
 
 
 class Zygote:
     """The process that all warm ones are forked from, and the lifeline of them all."""
 
-    def __init__(self, arguments: Sequence[str], directory: Path, out: IO[Any]) -> None:
+    def __init__(self, arguments: Sequence[str], directory: Path, out: IO[Any], debugger: bool) -> None:
         self.channel, theirs = Channel.pair()
         lifeline, self._lifeline = os.pipe()
         streams = [os.dup(out.fileno()), os.dup(sys.stderr.fileno())]
-        told = {"socket": theirs.fileno(), "lifeline": lifeline, "streams": streams}
+        told = {"socket": theirs.fileno(), "lifeline": lifeline, "streams": streams, "debugger": debugger}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pytest", *arguments],
             cwd=directory,

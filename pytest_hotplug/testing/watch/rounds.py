@@ -8,6 +8,7 @@ at the end of its run as at its start; an edit during a run ends that run and be
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from pytest_hotplug.testing.watch.agenda import Agenda
 from pytest_hotplug.testing.watch.changes import Changes
 from pytest_hotplug.testing.watch.hosting import Hosting
+from pytest_hotplug.testing.watch.lending import Lending
 from pytest_hotplug.testing.watch.messages import Order
 from pytest_hotplug.testing.watch.peer import Peer
 from pytest_hotplug.testing.watch.results import Results
@@ -32,16 +34,25 @@ class Rounds:
     """At most one run at a time; only the thread of the watch loop touches it."""
 
     def __init__(
-        self, changes: Changes, results: Results, runs: Runs, hosting: Hosting, agenda: Agenda, voice: Voice
+        self,
+        changes: Changes,
+        results: Results,
+        runs: Runs,
+        hosting: Hosting,
+        lending: Lending,
+        agenda: Agenda,
+        voice: Voice,
     ) -> None:
         self._changes = changes
         self._results = results
         self._runs = runs
         self._hosting = hosting
+        self._lending = lending
         self._agenda = agenda
         self._log, self._screen, self._shown = voice.log, voice.screen, voice.shown
         self.run: Run | None = None
         self.paused = False
+        self._edited = False  # something that the run at hand may use, while somebody debugs it
         self.unaffecting: dict[str, str] = {}  # what changed since the last run and chose no test, and why
         self._judged_later: set[Path] = set()  # changed during the run, of no known use to any test
         self._measured: Collection[Path] = ()  # files of which the run at hand tells the executed lines
@@ -81,7 +92,10 @@ class Rounds:
         # The files of the verdict in the making have moved: what it covers runs again, with what is new.
         # What is still pending from earlier runs comes along: nobody knows what it would use now.
         self._changes.count(len(changed))
-        self._begin_when_sound()
+        if self.debugging:
+            self._edited = True
+        else:
+            self._begin_when_sound()
 
     def _note(self, changed: Iterable[Path], saved_at: float) -> bool:
         """Tell of a change, and let the tests that it affects be pending; return whether there are any."""
@@ -170,9 +184,23 @@ class Rounds:
         run, facts = message
         if run is not self.run or self._changes.knowledge.hear(facts):
             return
+        if facts["kind"] in ("debugger", "suspended", "debugged"):
+            self._lending.hear(run, facts["kind"], facts["process"])
+            self._go_on_after_debugging()
+            return
         self._results.hear(facts)
         if facts["kind"] == "report":
             self._log.write("report", **{name: facts[name] for name in ("nodeid", "outcome", "duration")})
+
+    @property
+    def debugging(self) -> bool:
+        """Whether a debugger in the run at hand has the terminal."""
+        return self._lending.busy
+
+    def _go_on_after_debugging(self) -> None:
+        """Begin again if files were edited meanwhile; nobody is taken away from a debugger."""
+        if self._edited and not self.debugging and not self.paused:
+            self._begin_when_sound()
 
     def hear_parked(self, message: tuple[Peer, dict[str, Any]]) -> None:
         """Take in what a process says that runs are forked from."""
@@ -195,14 +223,17 @@ class Rounds:
     def cancel(self) -> None:
         """End the run at hand; what it was to run stays pending."""
         run, self.run = self.run, None
+        self._edited = False
         if run is not None:
-            run.cancel()
+            run.cancel(signal.SIGTERM if self._lending.holds(run) else signal.SIGINT)
+            self._lending.end(run)
             self._changes.knowledge.forget_run()
 
     def give_up(self, why: str) -> None:
         """Cancel the run and let what it has done be the verdict."""
+        edited = self._edited
         self.cancel()
-        if self._files_moved():
+        if self._files_moved() or edited:
             self._results.forget_outcomes()
         self._screen.say(f"hotplug: {why}", "yellow")
         self._publish("")
@@ -212,14 +243,16 @@ class Rounds:
         run, code = end
         if run is not self.run:
             return
+        self._lending.end(run)
         if code is None:
             self.restart("a warm process was lost")
             return
         trouble = self._results.why_unfinished(code)
-        if self._files_moved():  # the verdict would be about old bytes
+        if self._files_moved() or self._edited:  # the verdict would be about old bytes
             if not self.paused:
                 self._begin_when_sound()
                 return
+            self._edited = False
             self._results.forget_outcomes()
             trouble = "a file changed during the run, and the watch is paused"
         self.run = None

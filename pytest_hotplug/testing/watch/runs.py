@@ -51,13 +51,16 @@ class Runs:
         self._log = log
         self._never = _why_always_cold(config)
         self._asked_for: int | None = getattr(config.option, "numprocesses", None)
-        self._processes = _processes(config, self._asked_for)
+        self._one = _wants_one_process(config)
+        self._processes = 1 if self._one else _processes(self._asked_for)
         self._chain = Chain(place, inbox, self._tell_once)
 
     def explain(self) -> None:
         """Say what is slower for the whole watch."""
         if self._never:
             self._tell_once(f"each run is a fresh process: {self._never}")
+        elif self._asked_for and self._one:
+            self._tell_once(f"-n {self._asked_for} is not heeded: with {self._one} each run is one process")
         elif self._asked_for:
             self._tell_once(
                 f"-n {self._asked_for}: runs that are worth it are split over {self._processes} forked "
@@ -98,7 +101,8 @@ class Runs:
         return self._cold(order), "cold", run
 
     def _cold(self, order: Order) -> TestRun:
-        return TestRun(self._place.arguments, self._place.directory, order, self._inbox, self._child_out)
+        place = self._place
+        return TestRun(place.arguments, place.directory, order, self._inbox, self._child_out, place.debugger)
 
     def _split(self, order: Order, seconds: Mapping[str, float]) -> Sequence[Order]:
         """Return an order for each process; the first one speaks for all."""
@@ -150,11 +154,15 @@ def _why_always_cold(config: pytest.Config) -> str:
     return why_never_warm(config)
 
 
-def _processes(config: pytest.Config, asked_for: int | None) -> int:
-    """Return how many processes a run may use: as many as cores, or as `-n` says; one where order counts."""
+def _wants_one_process(config: pytest.Config) -> str:
+    """Return the option because of which a run is never split: order counts, or somebody debugs."""
     option = config.option
-    if option.maxfail or option.basetemp:
-        return 1
+    reasons = {"--maxfail": option.maxfail, "--basetemp": option.basetemp, "--pdb": option.usepdb}
+    return next((name for name, given in {**reasons, "--trace": option.trace}.items() if given), "")
+
+
+def _processes(asked_for: int | None) -> int:
+    """Return how many processes a run may use: as many as cores, or as `-n` says."""
     return len(os.sched_getaffinity(0)) if asked_for is None else max(1, asked_for)
 
 

@@ -20,10 +20,24 @@ class Screen:
 
     def __init__(self, out: IO[str]) -> None:
         self._console = Console(file=out, highlight=False, soft_wrap=True)
+        self._held: list[tuple[str, str]] | None = None  # what is kept back, None: nothing is
 
     def say(self, text: str, style: str = "") -> None:
-        """Print one line."""
-        self._console.print(Text(text, style=style))
+        """Print one line, now or when nothing is held back any more."""
+        if self._held is not None:
+            self._held.append((text, style))
+        else:
+            self._console.print(Text(text, style=style))
+
+    def hold(self) -> None:
+        """Keep lines back: somebody else has the terminal."""
+        self._held = self._held or []
+
+    def release(self) -> None:
+        """Print what was kept back."""
+        held, self._held = self._held, None
+        for text, style in held or ():
+            self.say(text, style)
 
     def waiting(self, backend: str, filters: Filters) -> None:
         only = f"only where {filters}; " if filters else ""

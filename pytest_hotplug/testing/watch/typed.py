@@ -29,6 +29,8 @@ class Typed:
 
     def press(self, key: str) -> None:
         """Answer the open question with a key, or do what it means."""
+        if self._rounds.debugging:
+            return  # pressed in the moment before the debugger had the terminal
         if self._prompt is not None:
             self._answer(self._prompt, key)
         elif command := command_of(key):

@@ -25,11 +25,15 @@ _GOOD = (0, 1, 5)  # pytest's exit codes of a run that came to its end
 
 
 class Part:
-    """One process of a run; `shown` is a file with what it printed, -1 if it printed it itself."""
+    """One process of a run: it tells in `pipe` and is answered in `answers`.
 
-    def __init__(self, forked: Forked, pipe: int, shown: int = -1) -> None:
+    `shown` is a file with what it printed, -1 if it printed it itself.
+    """
+
+    def __init__(self, forked: Forked, pipe: int, answers: int, shown: int = -1) -> None:
         self.forked = forked
         self.pipe = pipe
+        self.answers = answers
         self.shown = shown
         self.begun = b""
         self.stopped: str | None = None  # how it says that it ended, None: it didn't say
@@ -102,17 +106,18 @@ class WarmRun:
             self._over = True
             for part in self._parts:
                 _show(part.shown, self._out)
-                os.close(part.pipe)
-                os.close(part.forked.pidfd)
+                for fd in (part.pipe, part.answers, part.forked.pidfd):
+                    os.close(fd)
         told = [part.stopped for part in self._parts if part.stopped is not None]
         if len(told) == len(self._parts):
             stopped = next(filter(None, told), "")
             self._inbox.put(("run", (self, {"kind": "finished", "stopped": stopped})))
         self._inbox.put(("run-ended", (self, _code_of_all(codes))))
 
-    def cancel(self) -> None:
+    def cancel(self, number: signal.Signals = signal.SIGINT) -> None:
         """End the run: fixtures are torn down as after Ctrl-C, and what is left then is killed."""
-        if self._collected and self._signal(signal.SIGINT):
+        if self._collected and self._signal(number):
+            self._signal(signal.SIGCONT)  # what is stopped would never hear it
             self._wait(GRACE)
         self._signal(signal.SIGKILL)
         self._wait(GRACE)
@@ -125,11 +130,20 @@ class WarmRun:
         """Let a run that was stopped go on."""
         self._signal(signal.SIGCONT)
 
+    def go_on_alone(self, process: int) -> None:
+        """Let one process go on, which has got the terminal, and stop the others until `resume`."""
+        with self._lock:
+            for part in () if self._over else self._parts:
+                if part.forked.process == process:
+                    _signal(part, signal.SIGCONT)
+                    os.write(part.answers, b"y")
+                else:
+                    _signal(part, signal.SIGSTOP)
+
     def _signal(self, number: signal.Signals) -> bool:
         with self._lock:
             for part in () if self._over else self._parts:
-                with contextlib.suppress(ProcessLookupError, PermissionError):  # it is gone already
-                    os.killpg(part.forked.process, number)
+                _signal(part, number)
             return not self._over
 
     def _wait(self, seconds: float) -> None:
@@ -139,6 +153,11 @@ class WarmRun:
         for end in ends:
             select.select([end], [], [], seconds)
             os.close(end)
+
+
+def _signal(part: Part, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # it is gone already
+        os.killpg(part.forked.process, number)
 
 
 def _code_of_all(codes: Sequence[int | None]) -> int | None:

@@ -25,6 +25,7 @@ from pytest_hotplug.testing.pytest_internals import make_basetemp, renew_termina
 from pytest_hotplug.testing.stash import SESSION, ZYGOTE, ZYGOTE_WORK
 from pytest_hotplug.testing.watch.channel import Channel
 from pytest_hotplug.testing.watch.child import Child, register_child
+from pytest_hotplug.testing.watch.debugger import Debugger, register_debugger
 from pytest_hotplug.testing.watch.fresh import begin_afresh, leave, speak_to
 from pytest_hotplug.testing.watch.lifeline import Lifeline
 from pytest_hotplug.testing.watch.messages import Messages, Order, Remembered
@@ -56,16 +57,18 @@ def park_configured(config: pytest.Config) -> None:
     begin_afresh()
     if work.facts["kind"] == "run":
         speak_to(config, told["streams"], capturing=True)
-        go_on: Callable[[pytest.Config], object] = partial(_run, work=work)
+        go_on: Callable[[pytest.Config], object] = partial(_run, work=work, debugger=told["debugger"])
     else:
-        go_on = partial(_collect, work, told["streams"], lifeline, Before())
+        go_on = partial(_collect, work, told, lifeline, Before())
     config.stash[ZYGOTE_WORK] = go_on
 
 
-def _run(config: pytest.Config, work: Work) -> None:
+def _run(config: pytest.Config, work: Work, debugger: bool) -> None:
     """Go on as a run of what was chosen."""
-    (pipe,) = work.descriptors
-    child = register_child(config, Messages(pipe))
+    pipe, answers = work.descriptors
+    messages = Messages(pipe)
+    register_debugger(config, debugger).connect(messages, answers)
+    child = register_child(config, messages)
     child.narrow(Order(**work.facts["order"]))
     _leave_in_the_end(config, child)
 
@@ -80,11 +83,12 @@ class Before:
         self.opened.start()
 
 
-def _collect(work: Work, streams: list[int], lifeline: Lifeline, before: Before, config: pytest.Config) -> None:
+def _collect(work: Work, told: dict[str, Any], lifeline: Lifeline, before: Before, config: pytest.Config) -> None:
     """Go on as the process that collects everything."""
     (end,) = work.descriptors
     channel = Channel(socket.socket(fileno=end))
-    collected = Collected(config, channel, lifeline, streams, before)
+    debugger = register_debugger(config, told["debugger"])
+    collected = Collected(config, channel, lifeline, told["streams"], before, debugger)
     config.pluginmanager.register(collected, "hotplug-collected")
 
 
@@ -103,12 +107,14 @@ class Collected:
         lifeline: Lifeline,
         streams: list[int],
         before: Before,
+        debugger: Debugger,
     ) -> None:
         self._config = config
         self._channel = channel
         self._lifeline = lifeline
         self._before = before
         self._streams = streams
+        self._debugger = debugger
         self._listed: set[Path] = set()
         self._basetemp: Path | None = None
         self._remembered = Remembered()
@@ -174,14 +180,16 @@ class Collected:
     # -- a run ----------------------------------------------------------------------------------
 
     def _become(self, session: pytest.Session, work: Work) -> None:
-        pipe, *streams = work.descriptors
+        pipe, answers, *streams = work.descriptors
+        messages = Messages(pipe)
         order = Order(**work.facts["order"])
         if self._basetemp is not None:
             place = self._basetemp / f"run-{self._parked.forked}"
             place.mkdir(mode=0o700)
             use_basetemp(self._config, place)
         speak_to(self._config, streams or self._streams, capturing=False)
-        self._child.take_over(order, Messages(pipe), session.items, self._remembered.of_kind("file"))
+        self._debugger.connect(messages, answers)
+        self._child.take_over(order, messages, session.items, self._remembered.of_kind("file"))
         session.testsfailed, session.shouldfail, session.shouldstop = 0, False, False
         session.testscollected = len(session.items)
         renew_terminal(self._config, len(session.items))
