@@ -16,6 +16,9 @@ termios = pytest.importorskip("termios", reason="a terminal needs POSIX")
 pexpect = pytest.importorskip("pexpect", reason="a pseudo-terminal needs POSIX")
 
 
+PDB = r"\(Pdb\) "
+
+
 class Sitting:
     """Somebody at a terminal with `pytest --hotplug-watch` in it."""
 

@@ -12,13 +12,11 @@ from typing import Any
 import pytest
 
 from tests.reloader.workshop import eventually
-from tests.testing.terminals import Shell, Sitting
+from tests.testing.terminals import PDB, Shell, Sitting
 from tests.testing.watched import children_of, is_alive, make_project
 
 termios = pytest.importorskip("termios", reason="a terminal needs POSIX")
 pexpect = pytest.importorskip("pexpect", reason="a pseudo-terminal needs POSIX")
-
-PDB = r"\(Pdb\) "
 
 
 @pytest.fixture

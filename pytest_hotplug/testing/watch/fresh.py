@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-__all__ = ["begin_afresh", "leave", "speak_to"]
+__all__ = ["begin_afresh", "forget_endings", "leave", "speak_to"]
 
 
 def begin_afresh() -> None:
@@ -30,10 +30,10 @@ def begin_afresh() -> None:
         numpy.random.seed()
     linecache.checkcache()
     importlib.invalidate_caches()
-    _forget_endings()
+    forget_endings()
 
 
-def _forget_endings() -> None:
+def forget_endings() -> None:
     """Leave to the parent what it registered: its temporary directories are still in use."""
     atexit._clear()
     finalizers: Any = weakref.finalize

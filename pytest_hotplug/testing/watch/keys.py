@@ -75,7 +75,7 @@ class Keys:
             self._lent = (group, self._saved)
             self._restore()
         os.write(self._wake_write, b"x")
-        _give(fd, group)
+        give_terminal(fd, group)
         return True
 
     def take_back(self) -> None:
@@ -86,7 +86,7 @@ class Keys:
         fd = sys.stdin.fileno()
         with contextlib.suppress(OSError, termios.error):  # it was closed: there is nothing to take
             if os.tcgetpgrp(fd) == group:
-                _give(fd, os.getpgrp())
+                give_terminal(fd, os.getpgrp())
                 termios.tcsetattr(fd, termios.TCSADRAIN, before)
         self._take()
 
@@ -117,7 +117,7 @@ class Keys:
 
     def _resume(self, number: int, frame: FrameType | None) -> None:
         if self._lent is not None and not _has_somebody_else(fd := sys.stdin.fileno()):
-            _give(fd, self._lent[0])  # the shell gave us what we have lent
+            give_terminal(fd, self._lent[0])  # the shell gave us what we have lent
         self._on_resume()
         if self._lent is None:
             self._take()
@@ -158,7 +158,7 @@ class Keys:
         os.close(self._wake_write)
 
 
-def _give(fd: int, group: int) -> None:
+def give_terminal(fd: int, group: int) -> None:
     """Make a process group the terminal's foreground, also from the background, where that would stop us."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
     try:

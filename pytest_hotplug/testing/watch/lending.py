@@ -7,6 +7,7 @@ Belongs to the thread of the watch loop.
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 
 from pytest_hotplug.testing.watch.keys import Keys
 from pytest_hotplug.testing.watch.runs import Run
@@ -16,10 +17,14 @@ __all__ = ["Lending"]
 
 
 class Lending:
-    """Who has the terminal, and who waits for it; `keys` is set once the watch has it."""
+    """Who has the terminal, and who waits for it.
+
+    `keys` is set once the watch has it; `lends` is told the process that gets it, and 0 when it is back.
+    """
 
     def __init__(self, screen: Screen) -> None:
         self.keys: Keys | None = None
+        self.lends: Callable[[int], object] = lambda process: None
         self._screen = screen
         self._holder: tuple[Run, int] | None = None
         self._waiting: list[tuple[Run, int]] = []
@@ -45,6 +50,7 @@ class Lending:
         if self._holder is None and self._waiting:
             run, process = self._waiting[0]
             if self.keys is not None and self.keys.lend(process):
+                self.lends(process)
                 self._screen.hold()
                 self._holder = self._waiting.pop(0)
                 run.go_on_alone(process)
@@ -65,5 +71,6 @@ class Lending:
         (run, _), self._holder = self._holder, None
         if self.keys is not None:
             self.keys.take_back()
+        self.lends(0)
         self._screen.release()
         run.resume()

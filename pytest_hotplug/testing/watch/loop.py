@@ -24,6 +24,7 @@ from pytest_hotplug.testing.watch.agenda import Agenda
 from pytest_hotplug.testing.watch.arguments import arguments_of_runs
 from pytest_hotplug.testing.watch.chain import Place
 from pytest_hotplug.testing.watch.changes import Changes
+from pytest_hotplug.testing.watch.guard import Guarded, guard
 from pytest_hotplug.testing.watch.hosting import Hosting
 from pytest_hotplug.testing.watch.keys import Keys, is_terminal
 from pytest_hotplug.testing.watch.lending import Lending
@@ -46,7 +47,7 @@ def watch_tests(config: pytest.Config, events: str | None) -> int:
     """Watch until the user quits; return the exit code of the last verdict."""
     session = config.stash.get(SESSION, None)
     loop = WatchLoop(config, session.project if session else None, events)
-    return loop.run()
+    return guard(loop.run) if is_terminal(sys.stdin) else loop.run(None)
 
 
 class _Finished(Exception):
@@ -86,8 +87,11 @@ class WatchLoop:
             "quit": self._quit,
         }
 
-    def run(self) -> int:
+    def run(self, guarded: Guarded | None) -> int:
         """Watch until the user quits and return pytest's exit code for what stands then."""
+        if guarded is not None:
+            guarded.when_alone(lambda: self._inbox.put(("quit", None)))
+            self._lending.lends = guarded.lends
         previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             self._watch()
