@@ -22,11 +22,11 @@ PDB = r"\(Pdb\) "
 class Sitting:
     """Somebody at a terminal with `pytest --hotplug-watch` in it."""
 
-    def __init__(self, project: Path, *arguments: str, **variables: str) -> None:
+    def __init__(self, project: Path, *arguments: str, columns: int = 200, **variables: str) -> None:
         environment = {**os.environ, "TERM": "xterm-256color", **variables}
         self.child = pexpect.spawn(
             sys.executable, ["-m", "pytest", "--hotplug-watch", *arguments], cwd=str(project), env=environment,
-            encoding="utf-8", timeout=PATIENCE, dimensions=(40, 200),
+            encoding="utf-8", timeout=PATIENCE, dimensions=(40, columns),
         )  # fmt: skip
         self.before = termios.tcgetattr(self.child.child_fd)
 

@@ -29,7 +29,7 @@ def sit(project: Path) -> Iterator[Any]:
     """Begin to watch the project in a terminal."""
     begun: list[Sitting] = []
 
-    def begin(*arguments: str, **variables: str) -> Sitting:
+    def begin(*arguments: str, **variables: Any) -> Sitting:
         begun.append(Sitting(project, *arguments, **variables))
         return begun[-1]
 

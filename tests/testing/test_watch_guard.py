@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -31,7 +32,7 @@ def sit(project: Path) -> Iterator[Callable[..., Sitting]]:
     """Begin to watch the project in a terminal."""
     begun: list[Sitting] = []
 
-    def begin(*arguments: str, **variables: str) -> Sitting:
+    def begin(*arguments: str, **variables: Any) -> Sitting:
         begun.append(Sitting(project, *arguments, **variables))
         return begun[-1]
 

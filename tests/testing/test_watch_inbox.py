@@ -7,8 +7,10 @@ import queue
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType, SimpleNamespace
 from typing import Any, cast
@@ -16,6 +18,7 @@ from typing import Any, cast
 import pytest
 
 from pytest_hotplug.testing.watch.loop import WatchLoop
+from pytest_hotplug.watcher import Batch
 from tests.reloader.workshop import PATIENCE
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="watch mode needs a POSIX system for now")
@@ -118,3 +121,15 @@ def test_a_queue_with_a_lock_in_python_is_found_to_hang(loop: WatchLoop) -> None
     loop._inbox = cast(Any, queue.Queue())
     with handled(STRIKES, loop._on_signal), pytest.raises(Hung), rescued(0.2), struck_at_every_line_of_the_queue():
         use(loop)
+
+
+def test_a_save_that_was_seen_already_is_not_called_unchanged(loop: WatchLoop, tmp_path: Path) -> None:
+    """After a verdict the watch looks itself, and runs what it finds: a message that waited says nothing new."""
+    changes = loop._changes
+    saved = tmp_path / "saved.txt"
+    saved.write_text("new")
+    message = Batch(paths=frozenset({saved}), first_seen=time.time())
+    assert changes.look() == {saved}
+    assert not changes.look(message)
+    assert not changes.was_saved_only(message)
+    assert changes.was_saved_only(replace(message, first_seen=time.time() + 1))

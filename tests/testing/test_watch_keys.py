@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,11 +13,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 
 from pytest_hotplug.testing.watch.commands import COMMANDS
 from pytest_hotplug.testing.watch.filters import Filters
 from pytest_hotplug.testing.watch.prompt import Prompt
-from tests.testing.watched import make_project, save
+from pytest_hotplug.testing.watch.screen import Screen
+from tests.cli.terminal import wait_for
+from tests.reloader.workshop import eventually
+from tests.testing.terminals import Sitting
+from tests.testing.watched import Watched, make_project, save
 
 pexpect = pytest.importorskip("pexpect", reason="a pseudo-terminal needs POSIX")
 
@@ -56,6 +63,7 @@ def test_p_and_t_narrow_what_runs_until_they_are_emptied(terminal: Any, project:
     terminal.send("p")
     terminal.expect("only files with")
     terminal.send("\x1b")
+    terminal.expect("\n")  # sent together they would be Alt-t
     terminal.send("t")
     terminal.expect("only names with")
     terminal.send("pipes\r")
@@ -94,6 +102,109 @@ def test_space_pauses_and_what_changed_meanwhile_runs_afterwards(terminal: Any, 
     terminal.expect("so it waits")
     terminal.send(" ")
     terminal.expect("hotplug: 1 failed")
+
+
+def test_r_starts_the_warm_processes_anew(project: Path) -> None:
+    """Something changed that no file tells: at a key all that is kept ready is made again, and runs as before."""
+    watch = Sitting(project, "--hotplug-events=events.jsonl")
+    events = project / "events.jsonl"
+    watch.sees("4 passed", "q quits")
+    for number in (1, 2, 3):
+        eventually(lambda: events.read_text().count('"armed"') == number, "the collection")  # noqa: B023
+        watch.presses("r")
+        watch.sees("started anew")
+    eventually(lambda: events.read_text().count('"armed"') == 4, "the last collection")
+    save(project / "plugins" / "counter" / "main.py", "return 1", "return 2")
+    watch.sees("hotplug: 1 failed", "q quits")
+    assert '"level": "collected"' in events.read_text()
+    watch.leaves(1)
+
+
+def test_r_in_the_middle_of_a_run_begins_it_again(project: Path) -> None:
+    """The run comes from what is thrown away: it is not lost."""
+    began, go = project.parent / "began", project.parent / "go"
+    watch = Sitting(project)
+    watch.sees("4 passed", "q quits")
+    (project / "tests" / "test_apart.py").write_text(
+        "import os, pathlib, time\n\n\ndef test_apart():\n"
+        f"    with open({str(began)!r}, 'a') as file:\n        file.write('x')\n"
+        f"    while not pathlib.Path({str(go)!r}).exists():\n        time.sleep(0.01)\n"
+    )
+    wait_for(began)
+    watch.presses("r")
+    eventually(lambda: began.read_text() == "xx", "the second run")
+    go.touch()
+    watch.sees("hotplug: 1 passed", "q quits")
+    watch.leaves(0)
+
+
+def test_arrows_and_the_like_are_no_keys_of_the_watch(terminal: Any) -> None:
+    """An arrow in a prompt leaves it open; Alt-q and a function key don't quit."""
+    terminal.send("p")
+    terminal.expect("only files with")
+    terminal.send("gre\x1b[Det\x1bOHer\r")
+    terminal.expect("hotplug: 1 passed")
+    terminal.expect("only where file contains 'greeter'")
+    terminal.send("\x1bq\x1b[15~\x1b[1;5A")
+    terminal.send("p")
+    terminal.expect("only files with")
+    terminal.send("\r")
+    terminal.expect("hotplug: 4 passed")
+
+
+@pytest.mark.parametrize("columns", [20, 40, 100])
+def test_a_prompt_stays_in_its_line(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much is typed: what doesn't fit scrolls out to the left, and nothing of it stays behind."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    out = io.StringIO()
+    screen = Screen(out, keys=True)
+    prompt = Prompt("only files with (empty: all)", lambda text: None)
+    for key in "plugins/" * 20 + "\u6f22" * 30 + "\x7f" * 100:
+        prompt.feed(key)
+        screen.ask(prompt.line)
+    lines = out.getvalue().split("\r")[1:]
+    assert max(cell_len(line.replace("\b", "")) for line in lines) == columns - 1
+    assert all(ord(char) >= 32 or char == "\b" for line in lines for char in line)
+    assert lines[-1].rstrip("\b ").endswith(("plugins/" * 20)[:-70][-5:])
+
+
+@pytest.mark.parametrize(("variables", "columns"), [({"TERM": "dumb"}, 80), ({"NO_COLOR": "1"}, 40)])
+def test_a_plain_terminal_gets_plain_text(project: Path, variables: dict[str, str], columns: int) -> None:
+    """TERM=dumb: no escape sequence at all; NO_COLOR: no colour. Every key works."""
+    watch = Sitting(project, columns=columns, **variables)
+    watch.child.logfile_read = io.StringIO()
+    watch.sees("4 passed", "quits")
+    for key, answer in (("h", "run all"), ("f", "no test fails"), ("w", "all tests ran"), ("x", "first"),
+                        ("u", "git"), (" ", "paused"), (" ", "going on"), ("r", "anew")):  # fmt: skip
+        watch.presses(key)
+        watch.sees(answer)
+    watch.presses("p")
+    watch.presses("counter\x7f\x7f\r")
+    watch.sees("hotplug: 1 passed", "quits")
+    watch.presses("c")
+    watch.leaves(0)
+    shown = watch.child.logfile_read.getvalue()
+    assert "\x1b" not in shown if "TERM" in variables else not re.search(r"\x1b\[[0-9;]*3[0-9]", shown)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="watch mode needs a POSIX system for now")
+def test_without_a_terminal_no_key_is_promised(project: Path) -> None:
+    """An editor that shows what the watch says doesn't send its user to keys that nobody reads."""
+    with Watched(project) as watched:
+        watched.wait_for_text("no terminal, so no keys")
+        assert "Enter" not in "".join(watched.said)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="watch mode needs a POSIX system for now")
+def test_hotplug_why_says_unasked_what_w_says(project: Path) -> None:
+    """Promise 6: with the option each choice comes with its reasons, and each edit that chose none."""
+    with Watched(project, "--hotplug-why") as watched:
+        watched.verdict()
+        save(project / "plugins" / "counter" / "main.py", "return 1", "return 2 - 1")
+        watched.wait_for_text("test_counter.py::test_it_counts: ")
+        watched.verdict()
+        save(project / "notes" / "notes.txt", "nobody", "still nobody")
+        watched.wait_for_text("notes.txt chose none: ")
 
 
 def test_w_says_why_the_last_tests_were_chosen_and_why_none(terminal: Any, project: Path) -> None:

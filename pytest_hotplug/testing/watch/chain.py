@@ -240,6 +240,12 @@ class Chain:
 
     # -- the end --------------------------------------------------------------------------------
 
+    def renew(self) -> None:
+        """End all of it; `arm` starts anew, also what ended too often before."""
+        self._ends = 0
+        self._failed = ""
+        self._end()
+
     def stop(self) -> int | None:
         """End all of it; return the exit code of the first process."""
         zygote = self._let_go()
@@ -248,6 +254,9 @@ class Chain:
     def _discard(self, why: str) -> None:
         """End all of it while the watch goes on; `arm` starts anew."""
         self._tell(f"{why}: the warm processes are started again")
+        self._end()
+
+    def _end(self) -> None:
         zygote = self._let_go()
         if zygote is not None:
             threading.Thread(target=zygote.stop, name="hotplug-ending", daemon=True).start()

@@ -5,6 +5,7 @@ Watches what there is, and covers what appears later. Runs nothing; belongs to t
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from pytest_hotplug.watcher import Batch, Watching, watch
 
 __all__ = ["Changes"]
 
+ECHO = 0.1  # seconds after a change in which the watcher may name it again
 BURST = 20  # files that change at once: a checkout, say
 
 
@@ -41,6 +43,7 @@ class Changes:
         self.contents = Contents(self._roots, self.root, own)
         self.map = Map(self.root, self._plugin_dirs, tuple(config.getini("python_files")))
         self.knowledge = Knowledge(self.root, circumstances_of(config))
+        self._noticed: dict[Path, float] = {}  # when a change of a file was seen last
         self._suspects: set[Path] = set()  # changed, and not as somebody would leave them
         self._many = False  # files are being changed by the dozen
 
@@ -80,11 +83,16 @@ class Changes:
 
     def look(self, batch: Batch | None = None) -> frozenset[Path]:
         """Return the files of new content, among those that the watcher named or among all."""
-        return self.contents.look() if batch is None or batch.overflow else self.contents.look_below(batch.paths)
+        named = None if batch is None or batch.overflow else batch.paths
+        moved = self.contents.look() if named is None else self.contents.look_below(named)
+        self._noticed |= dict.fromkeys(moved, time.time())
+        return moved
 
-    def was_saved(self, batch: Batch) -> bool:
-        """Tell whether the watcher named a file that is there, and not what the watch itself writes."""
-        return not batch.overflow and any(path.is_file() and path != self._own for path in batch.paths)
+    def was_saved_only(self, batch: Batch) -> bool:
+        """Tell whether the watcher names saves that changed nothing; one save may be named twice, or after a look."""
+        since = batch.first_seen - ECHO
+        named = (path for path in batch.paths if path != self._own and self._noticed.get(path, 0.0) < since)
+        return not batch.overflow and any(path.is_file() for path in named)
 
     def look_at_top(self) -> frozenset[Path]:
         """Find what appeared directly in the project's root, which no watch covers."""

@@ -25,6 +25,7 @@ COMMANDS = (
     Command("failed_first", "x", "x", "run the tests that failed last first, or not any more"),
     Command("explain", "w", "w", "say why the last tests were chosen, or none"),
     Command("show_unrun", "u", "u", "show the lines that you changed since the last commit and no test runs"),
+    Command("rearm", "r", "r", "start the warm processes anew: something changed that no file tells"),
     Command("pause", " ", "space", "pause: run nothing at a change; again: go on"),
     Command("clear", "c", "c", "clear the screen"),
     Command("help", "h?", "h", "this help"),

@@ -51,6 +51,12 @@ class Hosting:
         self._host = HostProcess(settings, self._project.root, self._inbox)
         self._host.look(sorted(self._hosted))
 
+    def renew(self) -> None:
+        """Start it if it is not there, however often it ended."""
+        self._ends = 0
+        if self._host is None:
+            self.start()
+
     def stop(self) -> None:
         """End it."""
         if self._host is not None:

@@ -8,9 +8,11 @@ keys. Knows nothing of what they mean.
 from __future__ import annotations
 
 import atexit
+import codecs
 import contextlib
 import os
 import queue
+import re
 import select
 import signal
 import sys
@@ -22,6 +24,9 @@ from types import FrameType, TracebackType
 from typing import Any
 
 __all__ = ["Keys", "is_terminal"]
+
+# One key: arrows and the like are sequences that begin as Escape does, and none of their letters is a key of its own.
+_KEY = re.compile(r"\x1b[\[O][0-9;?]*[ -/]*[@-~]|\x1b[^\x1b]|.", re.DOTALL)
 
 
 def is_terminal(stream: Any) -> bool:
@@ -44,6 +49,7 @@ class Keys:
         self._saved: list[Any] | None = None  # the terminal as it was; None while we don't have it
         self._lent: tuple[int, list[Any]] | None = None  # the group that has it from us, and the terminal as it was
         self._reading = threading.Lock()  # held while a key is read, and while it is taken care that none is
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a character may come in two parts
         self._handlers: dict[int, Any] = {}
         self._wake_read, self._wake_write = os.pipe()
         self._ending = False
@@ -137,8 +143,14 @@ class Keys:
         with self._reading:
             if self._saved is None:
                 return  # it was lent in this moment: what was typed is for somebody else
-            keys = os.read(fd, 64).decode("utf-8", "replace")
-        for key in keys:
+            try:
+                typed = os.read(fd, 64)
+            except OSError:
+                typed = b""
+        if not typed:  # it was hung up, and SIGHUP did not end us
+            self._ending = True
+            self._inbox.put(("quit", None))
+        for key in _KEY.findall(self._decoder.decode(typed)):
             self._inbox.put(("key", key))
 
     def __exit__(

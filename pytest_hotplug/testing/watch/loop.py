@@ -47,6 +47,8 @@ def watch_tests(config: pytest.Config, events: str | None) -> int:
     """Watch until the user quits; return the exit code of the last verdict."""
     session = config.stash.get(SESSION, None)
     loop = WatchLoop(config, session.project if session else None, events)
+    why = config.getoption("hotplug_why")
+    loop.explain_each_choice(config.getini("hotplug_why") if why is None else why)
     return guard(loop.run) if is_terminal(sys.stdin) else loop.run(None)
 
 
@@ -60,7 +62,7 @@ class WatchLoop:
     def __init__(self, config: pytest.Config, project: TestProject | None, events: str | None) -> None:
         settings = project.settings if project else Settings()
         out = sys.stderr if events == "-" else sys.stdout
-        self._voice = Voice(config.rootpath, Screen(out), EventLog(events))
+        self._voice = Voice(config.rootpath, Screen(out, is_terminal(sys.stdin)), EventLog(events))
         # Simple, for signal handlers put into it: they may interrupt the very thread that waits on it.
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._agenda = Agenda()
@@ -86,6 +88,10 @@ class WatchLoop:
             "interrupt": self._interrupt,
             "quit": self._quit,
         }
+
+    def explain_each_choice(self, wanted: bool) -> None:
+        """Say at each run why its tests were chosen, as a key does when it is asked."""
+        self._rounds.explains = wanted
 
     def run(self, guarded: Guarded | None) -> int:
         """Watch until the user quits and return pytest's exit code for what stands then."""
@@ -165,7 +171,7 @@ class WatchLoop:
     def _interrupt(self, _: None) -> None:
         if self._rounds.run is None:
             raise _Finished
-        self._rounds.give_up("run cancelled; Enter runs all tests, q or Ctrl-C quits")
+        self._rounds.give_up()
 
     def _quit(self, _: None = None) -> NoReturn:
         raise _Finished

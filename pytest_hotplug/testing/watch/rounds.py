@@ -58,6 +58,7 @@ class Rounds:
         self._measured: Collection[Path] = ()  # files of which the run at hand tells the executed lines
         self._show_lines: Callable[[Mapping[str, Iterable[int]]], object] = lambda executed: None
         self._started = 0.0
+        self.explains = False  # every choice, unasked (--hotplug-why)
 
     # -- changes --------------------------------------------------------------------------------
 
@@ -65,7 +66,7 @@ class Rounds:
         """Look at what the watcher named."""
         changed = self._changes.look(batch)
         self._runs.saved(batch.paths)
-        if not changed and self._changes.was_saved(batch):
+        if self._changes.was_saved_only(batch) and not changed:
             self._screen.say("hotplug: saved with the same content, nothing to run", "dim")
         self.changed(changed, batch.first_seen)
 
@@ -85,6 +86,10 @@ class Rounds:
         if not self._results.waiting:
             self._log.write("selected", tests=[], left_out=len(self._changes.map.tests))
             self._screen.say("hotplug: no test depends on it", "dim")
+            if self.explains:
+                self._screen.explain_none(
+                    {path: self.unaffecting[path] for path in map(self._shown, changed) if path in self.unaffecting}
+                )
             return
         if self.paused:
             self._screen.say("hotplug: paused, so it waits; space goes on", "yellow")
@@ -151,11 +156,13 @@ class Rounds:
             if self._results.waiting:
                 self._screen.say(f"hotplug: nothing runs: no test that waits is one where {self._results.filters}")
             return
-        self.unaffecting.clear()
         self._judged_later.clear()
         reasons = self._results.reasons or {}
         tests = [{"nodeid": nodeid, "because": because} for nodeid, because in reasons.items()]
         self._log.write("selected", tests=tests, left_out=self._results.left_out())
+        if self.explains and reasons is not None:
+            self.explain()
+        self.unaffecting.clear()
         self._started = time.monotonic()
         chosen = None if self._results.chosen is None else list(self._results.chosen)
         measure = [os.fspath(path) for path in self._measured]
@@ -168,6 +175,10 @@ class Rounds:
         )
         self.run = self._runs.begin(order, self._results.seconds)
 
+    def explain(self) -> None:
+        """Say why each test of the last run was chosen, and which changes since chose none."""
+        self._screen.explain(self._results.reasons, self.unaffecting)
+
     def measure(self, files: Collection[Path], show: Callable[[Mapping[str, Iterable[int]]], object]) -> None:
         """Run what uses these files; with the verdict, `show` gets the lines of them that were executed."""
         self._results.want(self._changes.users(files))
@@ -176,6 +187,19 @@ class Rounds:
             return
         self._measured, self._show_lines = files, show
         self.restart("")
+
+    def rearm(self) -> None:
+        """Start all anew that is kept ready; a run at hand begins again."""
+        running = self.run is not None
+        self.cancel()
+        never = self._runs.renew()
+        self._hosting.renew()
+        state = f"each run is a fresh process: {never}" if never else "the warm processes are started anew"
+        self._screen.say(f"hotplug: {state}")
+        if running:
+            self.begin()
+        else:
+            self._runs.rest()
 
     # -- a run goes on --------------------------------------------------------------------------
 
@@ -229,13 +253,13 @@ class Rounds:
             self._lending.end(run)
             self._changes.knowledge.forget_run()
 
-    def give_up(self, why: str) -> None:
-        """Cancel the run and let what it has done be the verdict."""
+    def give_up(self) -> None:
+        """Cancel the run because the user wants it, and let what it has done be the verdict."""
         edited = self._edited
         self.cancel()
         if self._files_moved() or edited:
             self._results.forget_outcomes()
-        self._screen.say(f"hotplug: {why}", "yellow")
+        self._screen.cancelled()
         self._publish("")
 
     def ended(self, end: tuple[Run, int | None]) -> None:

@@ -130,6 +130,12 @@ class Runs:
         if not self._never:
             self._chain.arm()
 
+    def renew(self) -> str:
+        """Let the warm processes be started anew by the next `rest`; return why there are none, or ""."""
+        self._told.clear()  # what is slower may not be so any more, and may be said again
+        self._chain.renew()
+        return self._never
+
     def hear(self, peer: Peer, facts: dict[str, Any]) -> None:
         """Take in what a warm process says of its own."""
         if self._chain.hear(peer, facts):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
@@ -16,9 +17,11 @@ __all__ = ["Screen"]
 
 
 class Screen:
-    """Writes lines about changes, reloads and verdicts."""
+    """Writes lines about changes, reloads and verdicts; `keys` tells whether the user has any."""
 
-    def __init__(self, out: IO[str]) -> None:
+    def __init__(self, out: IO[str], keys: bool) -> None:
+        self._keys = keys
+        self._asked = 0  # cells of the prompt's line as it stands
         self._console = Console(file=out, highlight=False, soft_wrap=True)
         self._held: list[tuple[str, str]] | None = None  # what is kept back, None: nothing is
 
@@ -41,16 +44,27 @@ class Screen:
 
     def waiting(self, backend: str, filters: Filters) -> None:
         only = f"only where {filters}; " if filters else ""
-        self.say(f"hotplug: watching ({backend}); {only}Enter runs all tests, h helps, q quits", "dim")
+        can = "Enter runs all tests, h helps, q quits" if self._keys else "no terminal, so no keys; SIGTERM ends it"
+        self.say(f"hotplug: watching ({backend}); {only}{can}", "dim")
+
+    def cancelled(self) -> None:
+        can = "Enter runs all tests, q or Ctrl-C quits" if self._keys else "the next SIGINT ends the watch"
+        self.say(f"hotplug: run cancelled; {can}", "yellow")
 
     def help(self) -> None:
         self.say(help_text())
 
     def ask(self, line: str) -> None:
-        """Show a prompt's line in place of the one that it showed before."""
-        self._console.print(Text(f"\r\x1b[K{line}") if self._console.is_terminal else Text(line), end="")
+        """Show a prompt's line in place of the one that it showed before: its end, where it is too long."""
+        shown = _end_of(line, self._console.width - 1)
+        left = max(0, self._asked - cell_len(shown))
+        self._asked = cell_len(shown)
+        # Carriage return, blanks and backspace: every terminal has them, also a dumb one.
+        self._console.file.write(f"\r{shown}{' ' * left}{chr(8) * left}")
+        self._console.file.flush()
 
     def end_asking(self) -> None:
+        self._asked = 0
         self._console.print()
 
     def clear(self) -> None:
@@ -64,6 +78,10 @@ class Screen:
             self.say(f"hotplug: {len(chosen)} chosen" if chosen else "hotplug: no test was chosen")
             for nodeid, because in chosen.items():
                 self.say(f"  {nodeid}: {because}")
+        self.explain_none(unaffecting)
+
+    def explain_none(self, unaffecting: Mapping[str, str]) -> None:
+        """Say which changes chose no test, and why."""
         for path, why in unaffecting.items():
             self.say(f"  {path} chose none: {why}")
 
@@ -99,6 +117,15 @@ class Screen:
         self.say(text, "bold red" if not good else "bold yellow" if verdict.outdated else "bold green")
         for nodeid in verdict.still:
             self.say(f"  still failing: {nodeid}", "red")
+
+
+def _end_of(line: str, cells: int) -> str:
+    """Return as much of the end of a line as fits, with a mark where something is missing."""
+    if cell_len(line) <= cells:
+        return line
+    while line and cell_len(line) > cells - 1:
+        line = line[1:]
+    return f"<{line}"
 
 
 def _spans(lines: Sequence[int]) -> str:

@@ -55,6 +55,9 @@ class Typed:
         order = "those that failed last run first" if self._results.failed_first else "tests run in their own order"
         self._screen.say(f"hotplug: {order}")
 
+    def _do_rearm(self) -> None:
+        self._rounds.rearm()
+
     def _do_pause(self) -> None:
         self._rounds.paused = not self._rounds.paused
         if self._rounds.paused:
@@ -96,7 +99,7 @@ class Typed:
     # -- answers --------------------------------------------------------------------------------
 
     def _do_explain(self) -> None:
-        self._screen.explain(self._results.reasons, self._rounds.unaffecting)
+        self._rounds.explain()
 
     def _do_show_unrun(self) -> None:
         """Run what changed lines affect once more, measured; its verdict comes with the lines that nothing ran."""
