@@ -11,7 +11,7 @@ import logging
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -305,6 +305,14 @@ class HotLoader:
     def load_from_disk(self, slot: Slot) -> Outcome:
         """Load what lies on disk, whether or not it changed."""
         return self._reload(slot, force=True)
+
+    def load_with(self, slot: Slot, copies: Mapping[str, Snapshot]) -> Outcome:
+        """Load what lies on disk together with kept versions of other plugins, all or none."""
+        try:
+            fresh = {**copies, slot.name: self.checker.settled(slot)}
+        except (PluginFault, Unsettled) as error:
+            return self._telling.kept(slot, "unsettled", str(error))
+        return self._replace_what_loads(slot, fresh, before=self.registry.serving, from_disk=False)
 
     def _disabled(self, slot: Slot, name: str, build: Build) -> Outcome:
         """Take a plugin down whose manifest says so, and with it everything that depends on it."""

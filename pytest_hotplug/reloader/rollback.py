@@ -6,6 +6,7 @@ Decides which bytes a build gets; building is for `reload`, keeping copies for `
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -84,6 +85,10 @@ class Loads(Protocol):
         """Load what lies on disk, whether or not it changed."""
         ...
 
+    def load_with(self, slot: Slot, copies: Mapping[str, Snapshot]) -> Outcome:
+        """Load what lies on disk together with kept versions of other plugins, all or none."""
+        ...
+
 
 class Rollback:
     """Goes back to kept versions, for one manager."""
@@ -136,10 +141,18 @@ class Rollback:
             return self._loads.load_from_disk(slot)
         if self._serve_copy(slot, tried) is not None:  # its new bytes only need the broken one: those before may not
             self._serve_copy(broken, set())
-        elif any(self._serve_copy(other, tried) is not None for other in self._replaced_around(slot)):
-            return self._loads.load_from_disk(slot)
+        elif (again := self._serve_on_copies(slot)) is not None:
+            return again
         serving = self._parts.registry.serving.get(slot.name)
         return replace(outcome, serving=serving.number if serving else None)
+
+    def _serve_on_copies(self, slot: Slot) -> Outcome | None:
+        """Let a plugin serve on the copy of one that it was tried with, else on those of all, where that helps."""
+        copies = {other.name: copy for other in self._replaced_around(slot) if (copy := self._copy_for(other))}
+        for some in [*({name: copy} for name, copy in copies.items()), copies]:
+            if some and (again := self._loads.load_with(slot, some)).serving is not None:
+                return again
+        return None
 
     def _replaced_around(self, slot: Slot) -> list[Slot]:
         """Return the plugins that a refused one was tried with, and that were others when they served last."""

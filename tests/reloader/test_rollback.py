@@ -395,6 +395,23 @@ def test_a_new_version_that_its_user_cannot_use_leaves_both_as_they_served(
     assert manager.execute("user") == manager.execute("base") == 3
 
 
+def test_a_user_that_comes_back_runs_on_new_versions_where_it_can(shop: Workshop, kept: dict[str, Any]) -> None:
+    """R31 R5: only what it cannot use stays as it served; the other plugins that it uses are those on disk."""
+    value = "VALUE = {}\ndef run():\n    return VALUE\n"
+    for name in ("a", "b", "c"):
+        shop.plugin(name, value.format(1))
+    uses = "".join(f"from ..{name}.main import VALUE as {name}\n" for name in ("a", "b", "c"))
+    shop.plugin("user", uses + "def run():\n    return a, b, c\n", {"depends_on": ["a", "b", "c"]})
+    manager = shop.manager(**kept)
+    assert manager.execute("user") == (1, 1, 1)
+    manager.close()
+    shop.write("a", "main.py", value.format(2))
+    shop.write("b", "main.py", "def run(): pass\n")
+    shop.write("c", "main.py", value.format(2))
+    manager = shop.manager(**kept)
+    assert manager.execute("user") == (2, 1, 2)
+
+
 def test_a_plugin_that_was_taken_away_comes_back_for_nobody(shop: Workshop, state: dict[str, Any]) -> None:
     """Unloaded, its directory gone: neither a call nor a plugin that needs it brings it back from its copy."""
     base = shop.plugin("base", "VALUE = 1\ndef run():\n    return VALUE\n")
