@@ -321,6 +321,7 @@ class HotLoader:
             gone = self._withdraw(name)
         except transaction.GuardTimeout:
             return self._telling.kept(slot, "loading", _OTHER_LOAD)
+        self._forget(gone)
         build.left_out = frozenset({name, *(g.name for g in gone)})
         reason = "disabled" if name == slot.name else f"{name} is disabled"
         return Unloaded(name=slot.name, reason=reason, also=tuple(g.name for g in gone if g.name != slot.name))
@@ -336,8 +337,14 @@ class HotLoader:
             return self._telling.kept(slot, "loading", _OTHER_LOAD)
         self._finish()
         slot.seen = slot.refusal = None
+        self._forget(gone)
         reason = "" if gone else "not-loaded"
         return Unloaded(name=name, reason=reason, also=tuple(g.name for g in gone if g.name != name))
+
+    def _forget(self, gone: list[Generation]) -> None:
+        """Let plugins that were taken down be loaded like any that never served: from disk, else as they served."""
+        for slot in [self._slot_of(generation.name) for generation in gone if generation.name in self.registry.slots]:
+            slot.seen = slot.refusal = None
 
     def _withdraw(self, *names: str) -> list[Generation]:
         """Let plugins, and what depends on them, serve no more; return their generations, users first.

@@ -412,6 +412,27 @@ def test_a_user_that_comes_back_runs_on_new_versions_where_it_can(shop: Workshop
     assert manager.execute("user") == (2, 1, 2)
 
 
+@pytest.mark.parametrize("by", ["unload", "disabled"])
+def test_a_degraded_user_that_went_with_what_it_uses_comes_back_as_it_served(
+    shop: Workshop, kept: dict[str, Any], by: str
+) -> None:
+    """R31: its own broken bytes were refused before it was taken down with another one: its last good ones serve."""
+    shop.plugin("base", "VALUE = 1\ndef run():\n    return VALUE\n", {})
+    shop.plugin("user", "from ..base import main\ndef run():\n    return main.VALUE\n", {"depends_on": ["base"]})
+    manager = shop.manager(**kept)
+    assert manager.execute("user") == 1
+    shop.write("user", "main.py", BROKEN)
+    assert manager.execute("user") == 1
+    if by == "unload":
+        manager.unload("base")
+    else:
+        shop.write("base", "plugin.json", '{"enabled": false}')
+        manager.reload("base")
+        shop.write("base", "plugin.json", "{}")
+    assert manager.get_plugin_hot_info("user")["loaded"] is False
+    assert manager.execute("user") == 1
+
+
 def test_a_plugin_that_was_taken_away_comes_back_for_nobody(shop: Workshop, state: dict[str, Any]) -> None:
     """Unloaded, its directory gone: neither a call nor a plugin that needs it brings it back from its copy."""
     base = shop.plugin("base", "VALUE = 1\ndef run():\n    return VALUE\n")
