@@ -123,10 +123,11 @@ class Build:
     def refused_by(self, fault: Fault) -> Iterator[tuple[str, Snapshot]]:
         """Return the new bytes that a fault is held against.
 
-        Not those that may load without the one to blame, nor a kept version: what lies on disk is no part of it.
+        Not those that may load without the one to blame, or were only needed, nor a kept version: what lies on
+        disk is no part of it.
         """
         for name, found in self.fresh.items():
-            goes_free = bool(self.left_out) or name in self._along
+            goes_free = bool(self.left_out) or name in self._along or name not in self._wanted
             if name in self.from_disk and (name == fault.plugin or not goes_free):
                 yield name, found
 

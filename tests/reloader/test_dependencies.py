@@ -316,3 +316,14 @@ def test_a_good_plugin_loads_although_one_that_needs_it_could_not(shop: Workshop
     with pytest.raises(PluginLoadError):
         manager.load("user")
     assert manager.execute("base") == 1
+
+
+def test_a_plugin_that_was_needed_for_a_circle_loads_without_it(shop: Workshop) -> None:
+    """N12 R32: new code that closes a circle is refused; what it wanted to use is not, and loads on what serves."""
+    shop.plugin("base", "VALUE = 1\ndef run():\n    return VALUE\n")
+    shop.plugin("user", "from ..base.main import VALUE\ndef run():\n    return VALUE\n")
+    manager = shop.manager()
+    assert manager.execute("base") == 1
+    shop.write("base", "main.py", "from ..user import main\nVALUE = 2\ndef run():\n    return VALUE\n")
+    assert isinstance(manager.reload("base"), KeptCurrent)
+    assert manager.execute("user") == 1
