@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 __all__ = ["Editor"]
@@ -24,14 +24,19 @@ _NEW_TEST = "def test_number_{number}():\n    assert {number} % 3\n"
 
 
 class Editor:
-    """Edits the project below `root`; `originals` is a whole copy of its plugin directory, to restore from."""
+    """Edits the project below `root`; `originals` is a whole copy of its plugin directory, to restore from.
 
-    def __init__(self, root: Path, plugin_dir: str, originals: Path, seed: int) -> None:
+    `only`: the ways to edit, None for all of them.
+    """
+
+    def __init__(
+        self, root: Path, plugin_dir: str, originals: Path, seed: int, only: Collection[str] | None = None
+    ) -> None:
         self._root = root
         self._plugins = root / plugin_dir
         self._originals = originals
         self._random = random.Random(seed)
-        self._ways: list[tuple[int, Callable[[], str]]] = [
+        ways: list[tuple[int, Callable[[], str]]] = [
             (10, self._change_a_value),
             (4, self._change_a_return),
             (4, self._turn_an_operator),
@@ -49,6 +54,7 @@ class Editor:
             (2, self._write_a_conftest),
             (1, self._move_a_module),
         ]
+        self._ways = [(w, way) for w, way in ways if only is None or way.__name__.removeprefix("_") in only]
 
     def edit(self) -> str:
         """Make one edit and say which."""
