@@ -26,12 +26,19 @@ _NEW_TEST = "def test_number_{number}():\n    assert {number} % 3\n"
 class Editor:
     """Edits the project below `root`; `originals` is a whole copy of its plugin directory, to restore from.
 
-    `only`: the ways to edit, None for all of them.
+    `only`: the ways to edit, None for all of them; `below`: where, if not everywhere.
     """
 
     def __init__(
-        self, root: Path, plugin_dir: str, originals: Path, seed: int, only: Collection[str] | None = None
+        self,
+        root: Path,
+        plugin_dir: str,
+        originals: Path,
+        seed: int,
+        only: Collection[str] | None = None,
+        below: Path | None = None,
     ) -> None:
+        self._below = below or root
         self._root = root
         self._plugins = root / plugin_dir
         self._originals = originals
@@ -67,7 +74,7 @@ class Editor:
     # -- what is there --------------------------------------------------------------------------
 
     def _files(self, *suffixes: str, tests: bool | None = None) -> list[Path]:
-        found = (path for path in self._root.rglob("*") if path.suffix in suffixes and "__pycache__" not in path.parts)
+        found = (path for path in self._below.rglob("*") if path.suffix in suffixes and "__pycache__" not in path.parts)
         return sorted(path for path in found if tests is None or path.name.startswith("test_") is tests)
 
     def _one(self, *suffixes: str, tests: bool | None = None) -> Path | None:

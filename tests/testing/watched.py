@@ -64,12 +64,18 @@ def save(path: Path, old: str, new: str) -> None:
 class Watched:
     """`pytest --hotplug-watch` without a terminal, read through `--hotplug-events -`; a context manager."""
 
-    def __init__(self, project: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        project: Path,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        python: str = sys.executable,
+    ) -> None:
         self.project = project
         self.events: list[dict[str, Any]] = []
         self._inbox: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pytest", "--hotplug-watch", "--hotplug-events", "-", *arguments],
+            [python, "-m", "pytest", "--hotplug-watch", "--hotplug-events", "-", *arguments],
             cwd=project,
             env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
@@ -119,6 +125,10 @@ class Watched:
         assert event is not None, f"the watch ended: {self.events[-5:]}\n{''.join(self.said[-40:])}"
         self.events.append(event)
         return event
+
+    def events_of(self, kind: str) -> list[dict[str, Any]]:
+        """Return the events of a kind that were read so far."""
+        return [event for event in self.events if event["event"] == kind]
 
     def verdict(self) -> dict[str, Any]:
         """Return the next verdict."""
