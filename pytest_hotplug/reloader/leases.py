@@ -237,14 +237,15 @@ class Leases:
 
     def call(self, lease: Lease, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Call on a generation whose lease was taken; the lease ends with the call or with what it returned."""
-        token = _CALLING.set((*_CALLING.get(), lease.generation.name))
+        before = _CALLING.get()
         try:
+            _CALLING.set((*before, lease.generation.name))
             result = function(*args, **kwargs)
         except BaseException:
             self.give_back(lease)
             raise
         finally:
-            _CALLING.reset(token)
+            _CALLING.set(before)
         return self._outliving(lease, result)
 
     def _outliving(self, lease: Lease, result: Any) -> Any:

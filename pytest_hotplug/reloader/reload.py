@@ -257,9 +257,17 @@ class HotLoader:
     def _run(self, build: Build) -> None:
         """Run a build on the reload thread, inside a transaction of its own."""
         limit = build.time_limit()
-        with transaction.open_transaction(self.settings.load_timeout, limit) as load:
+        load = transaction.Transaction(limit)
+        # No `with`: a signal that hits its first step would leave the guard taken while an old version is set up again.
+        try:
+            load.begin(self.settings.load_timeout)
             load.work = build
             self._thread.run(lambda: build.run(load), limit)
+        finally:
+            try:
+                load.end()
+            finally:
+                load.end()
 
     @property
     def _build(self) -> Build | None:

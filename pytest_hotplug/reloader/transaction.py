@@ -105,6 +105,7 @@ class Transaction:
         self.work: object = None  # what whoever opened it is doing in it
         # The load of another plugin that this one's code asked for runs inside it.
         self.outer = current()
+        self._before = _CURRENT.get()
         self._overdue = time.monotonic() + limit + GRACE
         self._ended = False
 
@@ -159,6 +160,16 @@ class Transaction:
     def end_in_fork(self) -> None:
         """Count as ended in a child process; a lock that the parent's threads may have held is not touched."""
         self._ended = True
+
+    def begin(self, timeout: float) -> None:
+        """Take the guard for this thread or task; raises GuardTimeout. Whatever it raises, `end` follows."""
+        _GUARD.take(self, timeout)
+        _CURRENT.set(self)
+
+    def end(self) -> None:
+        """Give the guard back, and put sys.modules back unless the load was committed; may be repeated."""
+        self.abandon()
+        _CURRENT.set(self._before)
 
     def commit(self, swap: Callable[[], None]) -> None:
         """Run `swap` and keep what was staged, in one step that no abandonment can cut in two.
@@ -259,17 +270,14 @@ def open_transaction(timeout: float, limit: float | None = None) -> Iterator[Tra
     another load holds the guard for `timeout` seconds.
     """
     transaction = Transaction(timeout if limit is None else limit)
-    before = _CURRENT.get()
     try:  # around the taking, too: a signal may raise as soon as the guard is taken
-        _GUARD.take(transaction, timeout)
-        _CURRENT.set(transaction)
+        transaction.begin(timeout)
         yield transaction
     finally:
         try:
-            transaction.abandon()
-        finally:  # a signal may have cut the first short; without effect once it was done
-            transaction.abandon()
-            _CURRENT.set(before)
+            transaction.end()
+        finally:  # a signal may have cut the first short
+            transaction.end()
 
 
 @contextmanager

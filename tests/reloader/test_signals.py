@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from pytest_hotplug import PluginLoadError
+from pytest_hotplug.reloader.leases import calling
 from tests.reloader.workshop import Workshop, eventually, running
 
 
@@ -85,6 +87,7 @@ def test_a_call_that_a_signal_interrupts_leaves_nothing_locked(shop: Workshop, o
             pass
         assert (errors, answers) == ([], wanted), f"interrupted at place {place}"
         eventually(lambda: manager.health()["calls_in_flight"] == 0, f"the leases, interrupted at place {place}")
+        assert calling() == (), f"interrupted at place {place}: this thread is in no call any more"
         place += 1
     assert place > 100
 
@@ -116,7 +119,7 @@ def run(host):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Python drops what hits a finalizer
 @pytest.mark.parametrize("broken", [False, True], ids=["good", "broken"])
 def test_a_stop_first_reload_that_a_signal_interrupts_opens_its_gate(shop: Workshop, broken: bool) -> None:
-    """Wherever it is hit, calls of other threads get in and are answered by a version that was set up, old or new."""
+    """Wherever it is hit, calls of other threads get in: a version that was set up answers, or one hears why."""
     manager = shop.manager(on_change="all-wait", load_timeout=60)
     manager._host.set(Port())
     versions = iter(range(10**6))
@@ -136,14 +139,16 @@ def test_a_stop_first_reload_that_a_signal_interrupts_opens_its_gate(shop: Works
         answers: list[Any] = []
         with running(lambda: answers.append(manager.execute("subject"))) as errors:  # noqa: B023
             pass
-        assert errors == [], f"interrupted at place {place}"
-        assert answers[0] in ((before,) if broken else (before, wanted)), f"interrupted at place {place}"
+        # A load that was given up may own the port for another moment: then it is said why nothing serves.
+        assert all(isinstance(error, PluginLoadError) for error in errors), f"interrupted at place {place}"
+        assert errors or answers.pop() in ((before,) if broken else (before, wanted)), f"interrupted at place {place}"
         manager.enable_hot_reload()
         before = edit()
         with running(lambda: answers.append(manager.execute("subject"))) as errors:  # noqa: B023
             pass
-        assert (errors, answers[1:]) == ([], [before]), f"interrupted at place {place}"
+        assert (errors, answers) == ([], [before]), f"interrupted at place {place}"
         eventually(lambda: manager.health()["calls_in_flight"] == 0, f"the leases, interrupted at place {place}")
+        assert calling() == (), f"interrupted at place {place}: this thread is in no call any more"
         assert not manager._leases._gated
         place += 1
     assert place > 200
