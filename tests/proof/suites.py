@@ -28,7 +28,7 @@ from tests.proof.standing import Standing, failing_when_cold
 from tests.testing.watched import Watched
 
 REPOSITORY = Path(__file__).parents[2]
-WAYS = {
+WAYS = (
     "change_a_value",
     "change_a_return",
     "turn_an_operator",
@@ -36,7 +36,7 @@ WAYS = {
     "delete_a_line",
     "comment",
     "touch",
-}
+)
 
 
 @dataclass(frozen=True)
@@ -58,20 +58,8 @@ SUITES = {
 
 def fetch(name: str, directory: Path) -> Path:
     """Return the unpacked source archive of a project."""
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "-q",
-        "--no-deps",
-        "--no-binary",
-        ":all:",
-        "-d",
-        directory,
-        name,
-    ]
-    subprocess.run(command, check=True)
+    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", name]
+    subprocess.run(command, cwd=directory, check=True)
     (archive,) = directory.glob("*.tar.gz")
     with tarfile.open(archive) as packed:
         packed.extractall(directory, filter="data")
@@ -118,8 +106,9 @@ def try_suite(name: str, edits: int, seed: int) -> str:
                 shutil.rmtree(original)
             levels = [event["level"] for event in watched.events_of("run")]
         counted = ", ".join(f"{levels.count(level)} {level}" for level in dict.fromkeys(levels))
+        outcomes = ", ".join(f"{verdict[outcome]} {outcome}" for outcome in ("passed", "failed", "skipped"))
         return (
-            f"{root.name}: {verdict['passed']} passed, {verdict['failed']} failed, {verdict['skipped']} skipped in {took:.1f} s; "
+            f"{root.name}: {outcomes} in {took:.1f} s; "
             f"{edits} edits and as many taken back: warm and cold agree; runs: {counted}"
         )
 
@@ -138,11 +127,8 @@ def compare(name: str, standing: Standing, root: Path, python: str, suite: Suite
     warm = standing.failing
     agree = bool(cold is None or cold) if warm is None else warm == cold
     if not agree:
-        only = {
-            "only warm": sorted((warm or set()) - (cold or set())),
-            "only cold": sorted((cold or set()) - (warm or set())),
-        }
-        raise AssertionError(f"{name}, after {list(story)}: {only}")
+        warm, cold = warm or set(), cold or set()
+        raise AssertionError(f"{name}, after {list(story)}: only warm {warm - cold}, only cold {cold - warm}")
 
 
 def main() -> int:
