@@ -23,6 +23,7 @@ from pytest_hotplug.testing.watch.lifeline import Lifeline
 from pytest_hotplug.testing.watch.mentions import mentioned_plugins
 from pytest_hotplug.testing.watch.messages import Messages, Order, Tells, file_of
 from pytest_hotplug.testing.watch.recording import TellsWhatTestsUse
+from pytest_hotplug.testing.watch.writing import TellsWhatIsWritten
 
 if TYPE_CHECKING:
     from pytest_hotplug.testing.watch.unrun import Measurement
@@ -66,6 +67,7 @@ class Child:
         self._running: list[set[Path]] = []
         self._measurement: Measurement | None = None
         self._used = TellsWhatTestsUse()
+        self._writing = TellsWhatIsWritten([self._root, *self._places.values()], tells)
 
     def narrow(self, order: Order) -> None:
         """Collect and run only what was chosen."""
@@ -83,6 +85,7 @@ class Child:
     def take_over(self, order: Order, tells: Tells, items: list[pytest.Item], told: list[dict[str, Any]]) -> None:
         """Go on where another process has collected `items` and kept, as `told`, what their files used."""
         self._order, self._tells = order, tells
+        self._writing.speak_to(tells)
         files = None if order.chosen is None else {file_of(nodeid) for nodeid in order.chosen}
         if order.leads:
             known = [item.nodeid for item in items]

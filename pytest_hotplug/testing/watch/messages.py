@@ -7,6 +7,7 @@ The order comes once. The messages are JSON lines in a pipe, each with a `kind`:
 - `test` nodeid, ended, seconds, plugins, files: what a test used, and whether it came to its end;
 - `part` name, part: something that tests use, told before the first of them that does;
 - `used` nodeid, parts, written: what one test used, down to functions, as names of parts;
+- `writes` path: a file of the project is about to be written;
 - `report` nodeid, outcome, collecting, duration, failure: what became of it;
 - `lines` executed: which lines of the files to measure were executed, by path;
 - `debugger` process: a debugger waits there for the terminal, which it gets with a byte in another pipe;
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -72,11 +74,15 @@ class Messages:
     def __init__(self, pipe: int) -> None:
         self._pipe = os.fdopen(pipe, "w", buffering=1, encoding="utf-8")
         self._process = os.getpid()
+        self._lock = threading.RLock()  # threads of tests tell what they write; again: so may a finalizer
 
     def send(self, kind: str, **facts: Any) -> None:
         """Write one line."""
         if os.getpid() == self._process:  # else a test has forked, and its child came back into pytest
-            self._pipe.write(json.dumps({"kind": kind, **facts}) + "\n")
+            line = json.dumps({"kind": kind, **facts}) + "\n"
+            with self._lock:
+                if not self._pipe.closed:
+                    self._pipe.write(line)
 
     def close(self) -> None:
         """Close the pipe."""

@@ -19,6 +19,7 @@ from pytest_hotplug.testing.watch.changes import Changes
 from pytest_hotplug.testing.watch.hosting import Hosting
 from pytest_hotplug.testing.watch.lending import Lending
 from pytest_hotplug.testing.watch.messages import Order
+from pytest_hotplug.testing.watch.outputs import Outputs
 from pytest_hotplug.testing.watch.peer import Peer
 from pytest_hotplug.testing.watch.results import Results
 from pytest_hotplug.testing.watch.runs import Run, Runs
@@ -54,6 +55,7 @@ class Rounds:
         self.paused = False
         self._edited = False  # something that the run at hand may use, while somebody debugs it
         self.unaffecting: dict[str, str] = {}  # what changed since the last run and chose no test, and why
+        self._outputs = Outputs(changes.map.may_matter)
         self._judged_later: set[Path] = set()  # changed during the run, of no known use to any test
         self._measured: Collection[Path] = ()  # files of which the run at hand tells the executed lines
         self._show_lines: Callable[[Mapping[str, Iterable[int]]], object] = lambda executed: None
@@ -80,8 +82,8 @@ class Rounds:
         if not changed:
             return
         affected = self._note(changed, saved_at)
-        if self.run is not None and not affected and not self._changes.may_matter(changed):
-            self._judged_later.update(changed)  # maybe the run's own output
+        if self.run is not None and self._may_be_output(changed, affected):
+            self._judged_later.update(changed)
             return
         if not self._results.waiting:
             self._log.write("selected", tests=[], left_out=len(self._changes.map.tests))
@@ -97,10 +99,16 @@ class Rounds:
         # The files of the verdict in the making have moved: what it covers runs again, with what is new.
         # What is still pending from earlier runs comes along: nobody knows what it would use now.
         self._changes.count(len(changed))
+        if self.run is not None:
+            self._outputs.count(changed)
         if self.debugging:
             self._edited = True
         else:
             self._begin_when_sound()
+
+    def _may_be_output(self, changed: Iterable[Path], affected: bool) -> bool:
+        """Tell whether the run itself may have written all of it, so that its end is waited for."""
+        return self._outputs.are(changed) or not (affected or self._changes.may_matter(changed))
 
     def _note(self, changed: Iterable[Path], saved_at: float) -> bool:
         """Tell of a change, and let the tests that it affects be pending; return whether there are any."""
@@ -157,8 +165,9 @@ class Rounds:
                 self._screen.say(f"hotplug: nothing runs: no test that waits is one where {self._results.filters}")
             return
         self._judged_later.clear()
-        reasons = self._results.reasons or {}
-        tests = [{"nodeid": nodeid, "because": because} for nodeid, because in reasons.items()]
+        self._outputs.begin_run()
+        reasons = self._results.reasons
+        tests = [{"nodeid": nodeid, "because": because} for nodeid, because in (reasons or {}).items()]
         self._log.write("selected", tests=tests, left_out=self._results.left_out())
         if self.explains and reasons is not None:
             self.explain()
@@ -211,6 +220,9 @@ class Rounds:
         if facts["kind"] in ("debugger", "suspended", "debugged"):
             self._lending.hear(run, facts["kind"], facts["process"])
             self._go_on_after_debugging()
+            return
+        if facts["kind"] == "writes":
+            self._outputs.hear(facts["path"])
             return
         self._results.hear(facts)
         if facts["kind"] == "report":
@@ -290,12 +302,15 @@ class Rounds:
         moved = self._changes.look()
         if moved:
             self._note(moved, time.time())
-        affected = self._changes.affected(moved | self._judged_later)
+        edited = {path for path in moved | self._judged_later if not self._outputs.are([path])}
+        affected = self._changes.affected(edited)
         self._results.want(affected)
-        return bool(affected) or self._changes.may_matter(moved)
+        self._outputs.count(edited)
+        return bool(affected) or self._changes.may_matter(moved & edited)
 
     def _publish(self, trouble: str) -> None:
         """Make the run's results the verdict; the tests that it didn't finish stay pending."""
+        self._outputs.end_round()
         left_out, done = self._results.left_out(), self._results.done
         verdict = self._results.end_run(trouble)
         if trouble:
