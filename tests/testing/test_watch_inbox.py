@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import signal
@@ -17,6 +18,7 @@ from typing import Any, cast
 
 import pytest
 
+from pytest_hotplug.testing.watch.log import EventLog
 from pytest_hotplug.testing.watch.loop import WatchLoop
 from pytest_hotplug.watcher import Batch
 from tests.reloader.workshop import PATIENCE
@@ -133,3 +135,17 @@ def test_a_save_that_was_seen_already_is_not_called_unchanged(loop: WatchLoop, t
     assert not changes.look(message)
     assert not changes.was_saved_only(message)
     assert changes.was_saved_only(replace(message, first_seen=time.time() + 1))
+
+
+def test_a_reader_that_leaves_in_the_middle_ends_the_watch_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The events' pipe breaks between two looks at it: no traceback, nobody wants any more."""
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        log = EventLog("-")
+        log.write("ready")
+        os.close(reader)
+        log.write("change")
+        assert not log.is_wanted()
+        with contextlib.suppress(BrokenPipeError):
+            out.flush()

@@ -21,7 +21,7 @@ from pytest_hotplug.testing.watch.prompt import Prompt
 from pytest_hotplug.testing.watch.screen import Screen
 from tests.cli.terminal import wait_for
 from tests.reloader.workshop import eventually
-from tests.testing.terminals import Sitting
+from tests.testing.terminals import PDB, Sitting
 from tests.testing.watched import Watched, make_project, save
 
 pexpect = pytest.importorskip("pexpect", reason="a pseudo-terminal needs POSIX")
@@ -279,3 +279,68 @@ def test_filters_look_at_file_and_name_apart() -> None:
     assert not both.let_through("plugins/counter/test_x.py::test_hello")
     assert both.let_through("plugins/greeter/test_x.py")
     assert not Filters()
+
+
+@pytest.fixture
+def slow(project: Path) -> Path:
+    """Let the test apart note each of its beginnings and wait until it may end."""
+    began, go = project.parent / "began", project.parent / "go"
+    (project / "tests" / "test_apart.py").write_text(
+        "import os, pathlib, time\n\n\ndef test_apart(hotplug):\n    answer = hotplug.load('counter').execute()\n"
+        f"    with open({str(began)!r}, 'a') as file:\n        file.write('x')\n"
+        f"    while not pathlib.Path({str(go)!r}).exists():\n        time.sleep(0.01)\n    assert answer == 1\n"
+    )
+    return began
+
+
+def test_a_pause_that_ends_during_a_run_leaves_the_run_alone(project: Path, slow: Path) -> None:
+    """Twice space while a test runs: it isn't begun a second time beside itself."""
+    watch = Sitting(project, "tests")
+    wait_for(slow)
+    watch.presses(" ")
+    watch.sees("paused")
+    watch.presses(" ")
+    watch.sees("going on")
+    watch.presses("h")
+    watch.sees("run all tests")
+    (project.parent / "go").touch()
+    watch.sees("hotplug: 1 passed", "q quits")
+    assert slow.read_text() == "x"
+    watch.leaves(0)
+
+
+def test_an_edit_in_a_pause_during_a_run_is_not_lost(project: Path, slow: Path) -> None:
+    """The run ends in the pause, about old bytes: no verdict of it stands, and with space the new ones are run."""
+    (project.parent / "go").touch()
+    watch = Sitting(project)
+    watch.sees("hotplug: 4 passed", "q quits")
+    (project.parent / "go").unlink()
+    slow.unlink()
+    watch.presses("a")
+    wait_for(slow)
+    watch.presses(" ")
+    watch.sees("paused")
+    save(project / "plugins" / "counter" / "main.py", "return 1", "return 2")
+    watch.sees("so it waits")
+    (project.parent / "go").touch()
+    watch.sees("the watch is paused", "q quits")
+    watch.presses(" ")
+    watch.sees("hotplug: 2 failed", "q quits")
+    watch.leaves(1)
+
+
+def test_lines_that_nobody_measured_are_not_called_untested(project: Path) -> None:
+    """`u` with a breakpoint on the way: the debugger takes the measuring's place, and that is said."""
+    for command in ("init -q", "add .", "-c user.name=a -c user.email=a@example.org commit -qm one"):
+        subprocess.run(["git", *command.split()], cwd=project, check=True)
+    watch = Sitting(project)
+    watch.sees("hotplug: 4 passed", "q quits")
+    save(project / "plugins" / "counter" / "main.py", "    return 1\n", "    breakpoint()\n    return 1\n")
+    watch.sees(PDB)
+    watch.types("c")
+    watch.sees("hotplug: 1 passed", "q quits")
+    watch.presses("u")
+    watch.sees(PDB)
+    watch.types("c")
+    watch.sees("hotplug: 1 passed", "could not tell which lines", "q quits")
+    watch.leaves(0)

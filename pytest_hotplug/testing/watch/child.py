@@ -66,6 +66,7 @@ class Child:
         self._opened = OpenedFiles()
         self._running: list[set[Path]] = []
         self._measurement: Measurement | None = None
+        self._debugged = False
         self._used = TellsWhatTestsUse()
         self._writing = TellsWhatIsWritten([self._root, *self._places.values()], tells)
 
@@ -221,6 +222,9 @@ class Child:
 
     # -- the end --------------------------------------------------------------------------------
 
+    def pytest_enter_pdb(self) -> None:
+        self._debugged = True
+
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         self._stopped = str(excinfo.value) or excinfo.typename
 
@@ -233,7 +237,9 @@ class Child:
     def pytest_unconfigure(self) -> None:
         """Say that the run came to its end; the exit code alone could be anybody's who left the process."""
         if self._measurement is not None:
-            self._tells.send("lines", executed=self._measurement.stop())
+            executed = self._measurement.stop()
+            if not self._debugged:  # a debugger has taken coverage's place
+                self._tells.send("lines", executed=executed)
         if self.code is not None:
             self._tells.send("finished", stopped=self._stopped)
         self._tells.close()

@@ -22,6 +22,7 @@ class EventLog:
 
     def __init__(self, target: str | None) -> None:
         self._file: IO[str] | None = None
+        self._wanted = True
         self.path = Path(os.path.realpath(target)) if target and target != "-" else None
         if target == "-":
             self._file = sys.stdout
@@ -36,13 +37,16 @@ class EventLog:
     def write(self, event: str, **facts: Any) -> None:
         if self._file is not None:
             line = {"event": event, "t": time.time(), "schema_version": SCHEMA_VERSION, **facts}
-            self._file.write(json.dumps(line) + "\n")
-            self._file.flush()
+            try:
+                self._file.write(json.dumps(line) + "\n")
+                self._file.flush()
+            except BrokenPipeError:
+                self._wanted = False  # the watch ends when it looks next
 
     def is_wanted(self) -> bool:
         """Tell whether somebody may still read: a pipe whose reader is gone says so before we write."""
-        if self._file is not sys.stdout:
-            return True
+        if self._file is not sys.stdout or not self._wanted:
+            return self._wanted
         poll = select.poll()
         poll.register(self._file.fileno(), 0)
         return not any(happened & (select.POLLERR | select.POLLHUP) for _, happened in poll.poll(0))

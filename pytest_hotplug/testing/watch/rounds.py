@@ -53,12 +53,12 @@ class Rounds:
         self._log, self._screen, self._shown = voice.log, voice.screen, voice.shown
         self.run: Run | None = None
         self.paused = False
-        self._edited = False  # something that the run at hand may use, while somebody debugs it
+        self._edited = False  # something that the run at hand may use, in a pause or while somebody debugs it
         self.unaffecting: dict[str, str] = {}  # what changed since the last run and chose no test, and why
         self._outputs = Outputs(changes.map.may_matter)
         self._judged_later: set[Path] = set()  # changed during the run, of no known use to any test
         self._measured: Collection[Path] = ()  # files of which the run at hand tells the executed lines
-        self._show_lines: Callable[[Mapping[str, Iterable[int]]], object] = lambda executed: None
+        self._show_lines: Callable[[Mapping[str, Iterable[int]] | None], object] = lambda executed: None
         self._started = 0.0
         self.explains = False  # every choice, unasked (--hotplug-why)
 
@@ -94,6 +94,7 @@ class Rounds:
                 )
             return
         if self.paused:
+            self._edited = self.run is not None
             self._screen.say("hotplug: paused, so it waits; space goes on", "yellow")
             return
         # The files of the verdict in the making have moved: what it covers runs again, with what is new.
@@ -125,6 +126,18 @@ class Rounds:
             nobody = dict.fromkeys(shown, "no test is known to use it")
             self.unaffecting |= {**nobody, **self._changes.knowledge.why_none}
         return bool(affected)
+
+    def pause(self) -> None:
+        """Let changes run nothing."""
+        self.paused = True
+
+    def go_on(self) -> None:
+        """Run what has changed in the pause; a run that goes on is left alone if nothing did."""
+        self.paused = False
+        if self.run is None:
+            self.begin()
+        else:
+            self._begin_again_if_edited()
 
     # -- a run begins ---------------------------------------------------------------------------
 
@@ -188,8 +201,8 @@ class Rounds:
         """Say why each test of the last run was chosen, and which changes since chose none."""
         self._screen.explain(self._results.reasons, self.unaffecting)
 
-    def measure(self, files: Collection[Path], show: Callable[[Mapping[str, Iterable[int]]], object]) -> None:
-        """Run what uses these files; with the verdict, `show` gets the lines of them that were executed."""
+    def measure(self, files: Collection[Path], show: Callable[[Mapping[str, Iterable[int]] | None], object]) -> None:
+        """Run what uses these files; with the verdict `show` gets the lines that were executed, if it tells."""
         self._results.want(self._changes.users(files))
         if not self._results.waiting:
             show({})
@@ -219,7 +232,7 @@ class Rounds:
             return
         if facts["kind"] in ("debugger", "suspended", "debugged"):
             self._lending.hear(run, facts["kind"], facts["process"])
-            self._go_on_after_debugging()
+            self._begin_again_if_edited()
             return
         if facts["kind"] == "writes":
             self._outputs.hear(facts["path"])
@@ -233,7 +246,7 @@ class Rounds:
         """Whether a debugger in the run at hand has the terminal."""
         return self._lending.busy
 
-    def _go_on_after_debugging(self) -> None:
+    def _begin_again_if_edited(self) -> None:
         """Begin again if files were edited meanwhile; nobody is taken away from a debugger."""
         if self._edited and not self.debugging and not self.paused:
             self._begin_when_sound()
@@ -319,7 +332,7 @@ class Rounds:
         self._screen.verdict(verdict, left_out, time.monotonic() - self._started)
         if self._measured:
             self._measured = ()
-            self._show_lines(self._results.executed or {})
+            self._show_lines(self._results.executed)
         self._screen.waiting(self._changes.backend, self._results.filters)
         self._hosting.loaded(plugin for uses in self._changes.map.tests.values() for plugin in uses.plugins)
         self._runs.rest()

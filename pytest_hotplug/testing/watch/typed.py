@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,12 +59,12 @@ class Typed:
         self._rounds.rearm()
 
     def _do_pause(self) -> None:
-        self._rounds.paused = not self._rounds.paused
         if self._rounds.paused:
-            self._screen.say("hotplug: paused; space goes on", "yellow")
-        else:
             self._screen.say("hotplug: going on")
-            self._rounds.begin()
+            self._rounds.go_on()
+        else:
+            self._screen.say("hotplug: paused; space goes on", "yellow")
+            self._rounds.pause()
 
     # -- filters --------------------------------------------------------------------------------
 
@@ -111,13 +111,18 @@ class Typed:
             self._screen.say(f"hotplug: {error}", "yellow")
             return
         if changed:
-            self._rounds.measure(changed, lambda executed: self._show_unrun(changed, executed))
+            self._rounds.measure(changed, lambda executed: self._show_unrun(changed.keys(), executed))
         else:
             self._screen.say("hotplug: no Python file differs from the last commit")
 
-    def _show_unrun(self, changed: Mapping[Path, frozenset[int]], executed: Mapping[str, Iterable[int]]) -> None:
-        from pytest_hotplug.testing.watch.unrun import unrun_lines
+    def _show_unrun(self, measured: Collection[Path], executed: Mapping[str, Iterable[int]] | None) -> None:
+        from pytest_hotplug.testing.watch.unrun import changed_lines, unrun_lines
 
+        if executed is None:
+            self._screen.say("hotplug: the run could not tell which lines it executed", "yellow")
+            return
+        # The files may have been edited since the key was pressed: the verdict is about the lines of now.
+        changed = {path: lines for path, lines in changed_lines(self._root).items() if path in measured}
         self._screen.unrun({self._shown(path): lines for path, lines in unrun_lines(changed, executed).items()})
 
     def _do_clear(self) -> None:
