@@ -193,18 +193,18 @@ def test_data_that_changes_while_a_test_reads_it_counts(project: Path) -> None:
 @pytest.mark.parametrize("how", ["itself", "by a child", "as code"])
 def test_a_test_that_writes_something_else_each_time_gets_its_verdict(project: Path, how: str) -> None:
     """A file that its code names appears with its first run, with other bytes each time: no endless round."""
-    out = project / ("tests/generated.py" if how == "as code" else "out.log")
+    out = project / ("tests/generated.py" if how == "as code" else "out.txt")
     write = f"pathlib.Path({str(out)!r}).write_text(f'# {{time.time_ns()}}')"
     if how == "by a child":
         write = f"subprocess.run(['sh', '-c', 'date +%N > {out}'])"
     with Watched(project) as watched:
         watched.verdict()
-        write_test(project, f"import time\n\n\ndef test_writes():\n    {write}\n    time.sleep(0.3)\n")
+        write_test(project, f"import time\n\n\ndef test_it_counts():\n    {write}\n    time.sleep(0.3)\n")
         verdict = watched.verdict()
         assert (verdict["passed"], verdict["failed"], verdict["errors"]) == (1, 0, 0)
         began = [event for event in watched.events if event["event"] == "run"]
         assert len(began) < 10
         save(counter(project) / "main.py", "return 1", "return 2 - 1")
-        save(counter(project) / "test_counter.py", "def test_writes", "def test_still_writes")
+        save(counter(project) / "test_counter.py", "def test_it_counts", "def test_still_counts")
         verdict = watched.verdict()
         assert (verdict["passed"], verdict["outdated"]) == (1, 0)
