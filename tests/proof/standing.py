@@ -75,7 +75,7 @@ class Standing:
 
     def _events(self) -> Iterator[dict[str, Any]]:
         while True:
-            event = self._watched.next_within(40.0 if self._runs else QUIET)
+            event = self._watched.next_within(self._watched.patience if self._runs else QUIET)
             if event is None:
                 return
             yield event

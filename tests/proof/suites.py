@@ -28,6 +28,7 @@ from tests.proof.standing import Standing, failing_when_cold
 from tests.testing.watched import Watched
 
 REPOSITORY = Path(__file__).parents[2]
+PATIENCE = 300.0  # seconds for a run
 WAYS = (
     "change_a_value",
     "change_a_return",
@@ -86,7 +87,7 @@ def try_suite(name: str, edits: int, seed: int) -> str:
         python = install(root, suite, Path(temporary) / "environment")
         environment = {"PYTHONDONTWRITEBYTECODE": ""}
         began = time.monotonic()
-        with Watched(root, *suite.options, environment=environment, python=python) as watched:
+        with Watched(root, *suite.options, environment=environment, python=python, patience=PATIENCE) as watched:
             standing = Standing(watched)
             standing.wait()
             took, verdict = time.monotonic() - began, watched.events_of("verdict")[-1]

@@ -13,7 +13,7 @@ import pytest
 from pytest_hotplug.testing.affected.contents import Contents, Dependency
 from pytest_hotplug.testing.affected.facts import Facts
 from pytest_hotplug.testing.affected.first_party import FirstParty
-from pytest_hotplug.testing.affected.map import Map, Seen, seen_of
+from pytest_hotplug.testing.affected.map import Look, Map, Seen
 from pytest_hotplug.testing.affected.recorder import Recorder
 from pytest_hotplug.testing.affected.select import affected_by
 
@@ -47,7 +47,8 @@ def test_a_forked_child_records_plain_facts(tmp_path: Path, monkeypatch: pytest.
         recorder.stop()
         sys.modules.pop("recorded_module", None)
     known, contents = Map(), Contents(FirstParty(tmp_path))
-    known.learn("test_it.py::test", [seen_of(part, contents, frozenset()) for part in parts], "passed")
+    look = Look(contents, frozenset())
+    known.learn("test_it.py::test", map(look.at, parts), "passed")
     (tmp_path / "recorded_module.txt").write_text("other")
     chosen = affected_by(known, ["recorded_module.txt"], Contents(FirstParty(tmp_path)), FirstParty(tmp_path)).chosen
     assert chosen == {"test_it.py::test": "recorded_module.txt changed"}

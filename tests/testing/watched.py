@@ -70,7 +70,9 @@ class Watched:
         *arguments: str,
         environment: Mapping[str, str] | None = None,
         python: str = sys.executable,
+        patience: float = PATIENCE,
     ) -> None:
+        self.patience = patience
         self.project = project
         self.events: list[dict[str, Any]] = []
         self._inbox: queue.Queue[dict[str, Any] | None] = queue.Queue()
@@ -104,7 +106,7 @@ class Watched:
 
     def next(self, kind: str, **wanted: Any) -> dict[str, Any]:
         """Return the next event of this kind with these facts."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self.patience
         while True:
             try:
                 event = self._inbox.get(timeout=max(0.01, deadline - time.monotonic()))

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pytest_hotplug.testing.affected.circumstances import Circumstances
-from pytest_hotplug.testing.affected.contents import TREE, UNKNOWN, Contents
-from pytest_hotplug.testing.affected.map import Map, Seen, seen_of
+from pytest_hotplug.testing.affected.contents import TREE, Contents
+from pytest_hotplug.testing.affected.map import Look, Map, Seen
 from pytest_hotplug.testing.affected.storage import Stored
 from pytest_hotplug.testing.affected.surroundings import Surroundings
 
@@ -42,19 +42,14 @@ class Learner:
     def learned(self, contents: Contents) -> Map:
         """Return a map of the tests of this run alone."""
         learned = Map(trees={contents.digest(TREE): contents.tree()})
-        unsure = self._unsure(contents)
+        look = Look(contents, self._unsure(contents))
         world = frozenset(Seen(each, contents.digest(each)) for each in contents.world())
         known: dict[int, frozenset[Seen]] = {}  # by id: many tests share a part as one object
         configuring: dict[str, frozenset[Seen]] = {}
         for nodeid, (file, parts, outcome, duration) in self._heard.items():
-            seen = [
-                known.get(id(part)) or known.setdefault(id(part), seen_of(part, contents, unsure)) for part in parts
-            ]
+            seen = [known.get(id(part)) or known.setdefault(id(part), look.at(part)) for part in parts]
             if file not in configuring:
-                configuring[file] = frozenset(
-                    Seen(each, UNKNOWN if each.path in unsure else contents.digest(each))
-                    for each in self._around.configuring(file)
-                )
+                configuring[file] = frozenset(map(look.seen, self._around.configuring(file)))
             learned.learn(nodeid, [*seen, world, configuring[file]], outcome, round(duration, 4))
         return learned
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from pytest_hotplug.testing.affected.contents import UNKNOWN, Contents, Dependency
 
-__all__ = ["Map", "Seen", "Test", "seen_of"]
+__all__ = ["Look", "Map", "Seen", "Test"]
 
 Part = frozenset[int]  # numbers of what was seen
 
@@ -124,13 +124,32 @@ class Map:
         return frozenset(self.seen[number] for part in self.tests[nodeid].parts for number in self.parts[part])
 
 
-def seen_of(part: Mapping[str, Any], contents: Contents, unsure: frozenset[str]) -> frozenset[Seen]:
-    """Return a recorder's facts with the content that lies behind them; of `unsure` files nobody knows which."""
-    wanted = [
-        *(Dependency("block", path, contents.block_at(path, at)) for path, ats in part["blocks"].items() for at in ats),
-        *(Dependency("file", path) for path in part["files"]),
-        *(Dependency("listing", path) for path in part["listings"]),
-        *(Dependency("plugin", path) for path in part["plugins"]),
-        *([Dependency("everything", "", "everything")] if part["everything"] else []),
-    ]
-    return frozenset(Seen(each, UNKNOWN if each.path in unsure else contents.digest(each)) for each in wanted)
+class Look:
+    """Finds the content behind a recorder's facts, at one moment; of `unsure` files nobody knows which it was."""
+
+    def __init__(self, contents: Contents, unsure: frozenset[str]) -> None:
+        self._contents = contents
+        self._unsure = unsure
+        self._blocks: dict[tuple[str, str], Seen] = {}  # many parts name the same ones
+
+    def at(self, part: Mapping[str, Any]) -> frozenset[Seen]:
+        """Return the facts of one part with their content."""
+        wanted = [
+            *(Dependency("file", path) for path in part["files"]),
+            *(Dependency("listing", path) for path in part["listings"]),
+            *(Dependency("plugin", path) for path in part["plugins"]),
+            *([Dependency("everything", "", "everything")] if part["everything"] else []),
+        ]
+        blocks = (self._block(path, at) for path, ats in part["blocks"].items() for at in ats)
+        return frozenset((*blocks, *map(self.seen, wanted)))
+
+    def seen(self, what: Dependency) -> Seen:
+        """Return one dependency with its content."""
+        return Seen(what, UNKNOWN if what.path in self._unsure else self._contents.digest(what))
+
+    def _block(self, path: str, at: str) -> Seen:
+        known = self._blocks.get((path, at))
+        if known is None:
+            what = Dependency("block", path, self._contents.block_at(path, at))
+            known = self._blocks[path, at] = self.seen(what)
+        return known

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from threading import get_ident
 from types import CodeType
 from typing import Any
 
@@ -44,6 +45,7 @@ class Recorder:
         self._imports_of = ImportsOf(first_party, places, lambda file: self._imports.get(file, _NOTHING).imports)
         self._brought: dict[tuple[frozenset[str], int], dict[str, Any]] = {}
         self._executed = 0
+        self._importing: set[int] = set()  # threads in which the import of a module may be under way
         self._told: Facts | None = None  # what functions have told since they were last asked to
 
     # -- life -----------------------------------------------------------------------------------
@@ -192,6 +194,7 @@ class Recorder:
         if self._prologue is not None and not has_calls(code):
             self._whole.add(name)
         self._credit(lambda facts: facts.imports.add(name))
+        self._importing.add(get_ident())  # its frame is on the stack at the next event of this thread
         self._entered.again()  # what this import calls is its own, even if another one called it before
 
     def _enters(self, path: str, place: str) -> bool:
@@ -208,9 +211,12 @@ class Recorder:
         if not self._scopes:
             return
         add(self._scopes[-1])
-        module = importing_module(sys._getframe(2), self.first_party.name)
-        if module:
-            add(self._imports.setdefault(module, Facts()))
+        if get_ident() in self._importing:
+            module = importing_module(sys._getframe(2), self.first_party.name)
+            if module:
+                add(self._imports.setdefault(module, Facts()))
+            else:
+                self._importing.discard(get_ident())
 
 
 _NOTHING = Facts()
