@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pytest_hotplug.testing.watch.fresh import forget_endings, leave
-from pytest_hotplug.testing.watch.keys import give_terminal
+from pytest_hotplug.testing.watch.keys import give_terminal, is_terminal
 from pytest_hotplug.testing.watch.surprises import why_not_fork
 
 __all__ = ["Guarded", "guard"]
@@ -127,7 +127,7 @@ def _put_back(before: list[Any], borrower: int, killed: bool) -> None:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)
     except (OSError, termios.error):
         return  # it was closed: there is nothing to put back
-    if killed and os.environ.get("TERM", "dumb") != "dumb":
+    if killed and is_terminal(sys.stdout) and os.environ.get("TERM", "dumb") != "dumb":
         sys.stdout.write(_SHOW_CURSOR)
         sys.stdout.flush()
 

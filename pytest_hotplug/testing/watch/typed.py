@@ -103,26 +103,33 @@ class Typed:
 
     def _do_show_unrun(self) -> None:
         """Run what changed lines affect once more, measured; its verdict comes with the lines that nothing ran."""
+        changed = self._changed_lines()
+        if changed:
+            self._rounds.measure(changed, lambda executed: self._show_unrun(changed.keys(), executed))
+        elif changed is not None:
+            self._screen.say("hotplug: no Python file differs from the last commit")
+
+    def _changed_lines(self) -> dict[Path, frozenset[int]] | None:
+        """Return what differs from the last commit; None where git can't be asked, which is said."""
         from pytest_hotplug.testing.watch.unrun import changed_lines
 
         try:
-            changed = changed_lines(self._root)
+            return changed_lines(self._root)
         except UsageError as error:
             self._screen.say(f"hotplug: {error}", "yellow")
-            return
-        if changed:
-            self._rounds.measure(changed, lambda executed: self._show_unrun(changed.keys(), executed))
-        else:
-            self._screen.say("hotplug: no Python file differs from the last commit")
+            return None
 
     def _show_unrun(self, measured: Collection[Path], executed: Mapping[str, Iterable[int]] | None) -> None:
-        from pytest_hotplug.testing.watch.unrun import changed_lines, unrun_lines
+        from pytest_hotplug.testing.watch.unrun import unrun_lines
 
         if executed is None:
             self._screen.say("hotplug: the run could not tell which lines it executed", "yellow")
             return
         # The files may have been edited since the key was pressed: the verdict is about the lines of now.
-        changed = {path: lines for path, lines in changed_lines(self._root).items() if path in measured}
+        now = self._changed_lines()
+        if now is None:
+            return
+        changed = {path: lines for path, lines in now.items() if path in measured}
         self._screen.unrun({self._shown(path): lines for path, lines in unrun_lines(changed, executed).items()})
 
     def _do_clear(self) -> None:
