@@ -65,8 +65,10 @@ class Standing:
         self._verdict = watched.verdict()
         self._runs = False
 
-    def wait(self) -> None:
-        """Wait until the watch is at rest."""
+    def wait(self, *, changed: bool = False) -> None:
+        """Wait until the watch is at rest; first until it has noticed a change, if there was one."""
+        if changed:
+            self._watched.next("change")
         for event in self._events():
             if event["event"] == "selected":
                 self._runs = self._runs or bool(event["tests"]) or event["left_out"] == 0

@@ -53,7 +53,10 @@ SUITES = {
     "attrs": Suite(("src", "tests"), ("hypothesis", "cloudpickle"), ("-p", "no:randomly")),
     "click": Suite(("src", "tests")),
     "h11": Suite(("h11",)),
+    "itsdangerous": Suite(("src", "tests"), ("freezegun",)),
+    "jinja2": Suite(("src", "tests"), ("trio",)),
     "more-itertools": Suite(("more_itertools", "tests")),
+    "pluggy": Suite(("src", "testing")),
 }
 
 
@@ -98,11 +101,12 @@ def try_suite(name: str, edits: int, seed: int) -> str:
                 original = Path(temporary) / "original"
                 shutil.copytree(root / place, original, ignore=shutil.ignore_patterns("__pycache__"))
                 story.append(Editor(root, place, original, seed + number, WAYS, below=root / place).edit())
-                standing.wait()
+                changed = not story[-1].endswith("touched")
+                standing.wait(changed=changed)
                 compare(name, standing, root, python, suite, story)
                 put_back(original, root / place)
                 story.append("taken back")
-                standing.wait()
+                standing.wait(changed=changed)
                 compare(name, standing, root, python, suite, story)
                 shutil.rmtree(original)
             levels = [event["level"] for event in watched.events_of("run")]
