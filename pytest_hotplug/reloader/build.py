@@ -86,7 +86,8 @@ class Build:
         self.states: dict[str, State | None] = dict(states or {})
         self._before = parts.registry.serving if before is None else before  # what served when we looked
         self._forced = forced
-        self.from_disk = set(fresh) if from_disk else set()  # the others are loaded again from kept bytes
+        # The others are loaded again from kept bytes.
+        self.from_disk = {name for name, found in fresh.items() if from_disk and self._is_of_disk(name, found)}
         self._pins = dict(pins or {})  # what is rolled back
         self._loading: list[str] = []
         self._started: list[Generation] = []
@@ -94,6 +95,10 @@ class Build:
         self._checked: dict[str, tuple[Snapshot, EntryPoint | None]] = {}  # what was checked before the guard was taken
         self._affected = dependents_of(fresh, parts.registry.uses())
         self._load: transaction.Transaction | None = None
+
+    def _is_of_disk(self, name: str, found: Snapshot) -> bool:
+        """Tell whether bytes lie on disk, or are pinned instead; a copy that stands in says nothing of either."""
+        return found.home is None or self._parts.slot_of(name).pin is not None
 
     def stop_first(self) -> list[Generation]:
         """Return the serving generations that must end before the new ones begin, dependencies first."""
@@ -320,6 +325,8 @@ class Build:
                 self._parts.checker.forget_reading(slot)
                 self.from_disk.add(slot.name)
             self.fresh[slot.name] = self._parts.checker.settled(slot) if serving is None else serving.snapshot
+            if not self._is_of_disk(slot.name, self.fresh[slot.name]):
+                self.from_disk.discard(slot.name)
         return self.fresh[slot.name]
 
     def _swap(self) -> None:
@@ -344,7 +351,7 @@ class Build:
         slot.number = generation.number
         slot.reloads += generation.number > 1
         if generation.snapshot.home is None:
-            slot.pin = None
+            slot.pin = slot.kept_out = None
         if slot.name in self.from_disk:  # else newer bytes on disk may still be refused, and stay so
             slot.refusal = None
             if generation.snapshot.home is None:

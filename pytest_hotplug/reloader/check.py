@@ -6,6 +6,7 @@ where files are waited for until they rest. Executes nothing and decides nothing
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from pytest_hotplug.reloader import transaction
 from pytest_hotplug.reloader.commit import check_committed
-from pytest_hotplug.reloader.errors import PluginFault
+from pytest_hotplug.reloader.errors import Fault, PluginFault
 from pytest_hotplug.reloader.fingerprint import Snapshot, Unsettled, look_at, settle, snapshot, unchanged
 from pytest_hotplug.reloader.git_lock import GitLock
 from pytest_hotplug.reloader.leases import Leases
@@ -25,17 +26,21 @@ from pytest_hotplug.reloader.trust import check_trust
 
 __all__ = ["Checker"]
 
-KeptCopies = Callable[[Slot], "Snapshot | None"]  # the copy of a pinned version; None when it is gone
+LOG = logging.getLogger("hotplug")
+KeptCopies = Callable[[Slot], "Snapshot | None"]  # the copy of a version; None when it is gone
 
 
 class Checker:
     """Looks at the plugins of one manager; remembers in their slots what it saw."""
 
-    def __init__(self, settings: Settings, registry: Registry, leases: Leases, kept: KeptCopies) -> None:
+    def __init__(
+        self, settings: Settings, registry: Registry, leases: Leases, kept: KeptCopies, last: KeptCopies
+    ) -> None:
         self._settings = settings
         self._registry = registry
         self._leases = leases
-        self._kept = kept
+        self._kept = kept  # what is pinned
+        self._last_good = last
         self._just_read: dict[str, Snapshot] = {}  # by plugin: what `look_again` read and `settled` takes
         self._git: dict[Path, GitLock] = {}  # by plugin dir
         self.tried: dict[str, str] | None = None  # by plugin: the digest that a child imported; None: it need not
@@ -114,7 +119,11 @@ class Checker:
 
     def _still_refused(self, slot: Slot, digest: str) -> bool:
         refusal = slot.refusal
-        if refusal is None or not refusal.holds(digest):
+        if refusal is None or refusal.digest != digest:
+            return False
+        if self._is_kept_out(slot, digest):
+            return True
+        if not refusal.holds(digest):
             return False
         if not refusal.fault.own_bytes and _touched_since(refusal, slot.seen):
             return False  # a mode or an owner changed, which may be what it complained of
@@ -193,7 +202,7 @@ class Checker:
             slot.refusal = refuse(fault.fault, "", None, slot.refusal, executed=False)
             raise
         self._saw(slot, found)
-        return self._pinned(slot, found.digest) or self._admitted(slot, found)
+        return self._pinned(slot, found.digest) or self._stand_in(slot, found) or self._admitted(slot, found)
 
     def _admitted(self, slot: Slot, found: Snapshot) -> Snapshot:
         """Return a settled version if it may run here and is whole; raises PluginFault (remembered)."""
@@ -220,6 +229,35 @@ class Checker:
         if serving is not None and serving.digest == slot.pin.digest:
             return serving.snapshot
         return self._kept(slot)
+
+    def _is_kept_out(self, slot: Slot, disk: str) -> bool:
+        """Tell whether these bytes were refused before a restart for a user that doesn't serve yet.
+
+        They wait for it: tried without it they would serve, and it could not.
+        """
+        out = slot.kept_out
+        waits = out is not None and out.digest == disk and out.user not in self._registry.serving
+        return waits and out is not None and self._on_disk(out.user) == out.user_disk
+
+    def _stand_in(self, slot: Slot, found: Snapshot) -> Snapshot | None:
+        """Return what served last where the new bytes are kept out, None where they aren't or nothing is kept."""
+        out = slot.kept_out
+        if out is None or not self._is_kept_out(slot, found.digest):
+            return None
+        serving = self._registry.serving.get(slot.name)
+        copy = serving.snapshot if serving is not None else self._last_good(slot)
+        if copy is None:
+            slot.kept_out = None
+            return None
+        if slot.refusal is None or slot.refusal.digest != found.digest:
+            fault = Fault(
+                out.user, out.slug, out.message, Path(out.path) if out.path else None, out.line, own_bytes=False
+            )
+            among = ((out.user, out.user_disk, out.user_served),)
+            slot.refusal = refuse(fault, found.digest, found.look, None, among=among)
+            text = f"{slot.name}: what lies on disk was refused before the restart, since {out.user} can't use it"
+            LOG.warning("hotplug.kept_out", extra={"plugin": slot.name, "text": text})
+        return copy
 
     def _wait_for_git(self, slot: Slot, limit: float) -> bool:
         """Wait while git writes the tree, and tell whether it did; raises Unsettled after `limit` seconds."""

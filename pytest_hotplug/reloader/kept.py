@@ -13,7 +13,7 @@ import msgspec
 from pytest_hotplug.reloader.errors import UsageError
 from pytest_hotplug.reloader.fingerprint import Snapshot
 
-__all__ = ["SHORTEST_PREFIX", "Kept", "Notes", "Pin", "Record", "Store"]
+__all__ = ["SHORTEST_PREFIX", "Kept", "KeptOut", "Notes", "Pin", "Record", "Store"]
 
 SHORTEST_PREFIX = 7  # digits of a digest that name a version
 
@@ -42,6 +42,22 @@ class Pin(msgspec.Struct, frozen=True):
     disk: str
 
 
+class KeptOut(msgspec.Struct, frozen=True):
+    """A version, by its digest, that was refused because a plugin that used what served could not use it.
+
+    `user_disk` and `user_served` are that user's digests at the time, the rest is the fault's.
+    """
+
+    digest: str
+    user: str
+    user_disk: str
+    user_served: str
+    slug: str
+    message: str
+    path: str | None = None
+    line: int | None = None
+
+
 class Notes(msgspec.Struct, frozen=True):
     """What is known of one plugin from before: the newest good version first."""
 
@@ -49,11 +65,14 @@ class Notes(msgspec.Struct, frozen=True):
     pin: Pin | None = None
     paused: str | None = None  # the reason
     versions: list[Kept] = []
+    kept_out: KeptOut | None = None
 
     def loaded(self, version: Kept, limit: int) -> Notes:
         """Return the notes once a version from disk serves; of the good versions the newest `limit` stay."""
         others = [v for v in self.versions if v.digest != version.digest]
-        return msgspec.structs.replace(self, served=version.digest, pin=None, versions=[version, *others][:limit])
+        out = self.kept_out if self.kept_out is not None and self.kept_out.digest != version.digest else None
+        versions = [version, *others][:limit]
+        return msgspec.structs.replace(self, served=version.digest, pin=None, versions=versions, kept_out=out)
 
     def copied(self, digest: str, pin: Pin | None) -> Notes:
         """Return the notes once a kept copy serves; it keeps its place.
@@ -123,6 +142,10 @@ class Store(Protocol):
         ...
 
     def set_paused(self, plugin: str, reason: str | None) -> None: ...
+
+    def set_kept_out(self, plugin: str, kept_out: KeptOut) -> None:
+        """Remember a version that must not serve without the plugin that could not use it."""
+        ...
 
     def read(self, plugin: str, kept: Kept) -> Snapshot:
         """Return a kept version's files; raises PluginFault when the copy is gone or damaged."""

@@ -43,7 +43,7 @@ class Recorder:
         for slot in slots:
             if slot.name in known:
                 notes = self.notes(slot.name)
-                slot.pin, slot.paused = notes.pin, notes.paused
+                slot.pin, slot.paused, slot.kept_out = notes.pin, notes.paused, notes.kept_out
 
     def notes(self, plugin: str) -> Notes:
         """Return what is known of a plugin from before, nothing when the store can't be read."""
@@ -83,6 +83,7 @@ class Recorder:
             self._guarded("keep", lambda: self._keep(event), None)
         elif event.kind == "error" and event.error is not None:
             fault = event.error
+            self._note_kept_out()
             self._add(event, Record("refused", event.at, digest=event.digest, slug=fault.slug, message=str(fault)))
         elif event.kind == "kept" and event.plugin in self._registry.slots:
             self.forget_pin(self._registry.slots[event.plugin])
@@ -97,6 +98,13 @@ class Recorder:
         self.store.serves(event.plugin, generation.snapshot, generation.version, pin)
         kind: Literal["loaded", "rolled-back"] = "loaded" if pin is None else "rolled-back"
         self._add(event, Record(kind, event.at, event.version, event.digest, event.generation))
+
+    def _note_kept_out(self) -> None:
+        """Remember over a restart which versions were refused for the sake of plugins that use what serves."""
+        for slot in list(self._registry.slots.values()):
+            kept_out = slot.refusal.for_a_user(slot.name) if slot.refusal is not None else None
+            if kept_out is not None and kept_out != self.notes(slot.name).kept_out:
+                self._guarded("note", lambda name=slot.name, out=kept_out: self.store.set_kept_out(name, out), None)  # type: ignore[misc]
 
     def _add(self, event: Event, record: Record) -> None:
         self._guarded("record", lambda: self.store.record(event.plugin, record), None)

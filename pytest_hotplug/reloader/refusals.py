@@ -14,6 +14,7 @@ from pathlib import Path
 from pytest_hotplug.reloader.dependencies import installed_version
 from pytest_hotplug.reloader.errors import Fault
 from pytest_hotplug.reloader.fingerprint import Look, stamp_of
+from pytest_hotplug.reloader.kept import KeptOut
 
 __all__ = ["Refusal", "Surroundings", "refuse"]
 
@@ -41,6 +42,16 @@ class Refusal:
         """Tell whether these bytes are still refused now, without another try."""
         waits = self.digest == digest and time.monotonic() < self.next_try
         return waits and self.installed == _installed(self.fault) and not _overtaken(self.fault)
+
+    def for_a_user(self, plugin: str) -> KeptOut | None:
+        """Return what is kept out of `plugin` because another one, that serves, could not use it; else None."""
+        fault = self.fault
+        if fault.plugin == plugin or self.through_dependency:
+            return None
+        users = (other for other in self.among if other[0] == fault.plugin)
+        user, disk, served = next(users, ("", "", ""))
+        path = str(fault.path) if fault.path is not None else None
+        return KeptOut(self.digest, user, disk, served, fault.slug, fault.message, path, fault.line) if served else None
 
     def due(self) -> Refusal:
         """Return the same refusal, to be looked into again now, unless that would execute the same bytes once more."""

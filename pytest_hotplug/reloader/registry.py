@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pytest_hotplug.reloader.discovery import Found
 from pytest_hotplug.reloader.fingerprint import Look, Signature
 from pytest_hotplug.reloader.generation import Generation
-from pytest_hotplug.reloader.kept import Pin
+from pytest_hotplug.reloader.kept import KeptOut, Pin
 from pytest_hotplug.reloader.ledger import Canary
 from pytest_hotplug.reloader.outcomes import Outcome
 from pytest_hotplug.reloader.refusals import Refusal
@@ -42,6 +42,7 @@ class Slot:
     refusal: Refusal | None = None
     paused: str | None = None  # the reason
     pin: Pin | None = None  # a rollback that lasts; changes with what serves, under the transaction guard
+    kept_out: KeptOut | None = None  # what was refused for a user's sake before the last restart
     number: int = 0  # of the newest generation that served
     reloads: int = 0
     settling: bool = False

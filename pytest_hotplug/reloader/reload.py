@@ -75,7 +75,7 @@ class HotLoader:
         )
         self._superseded: deque[Generation] = deque()  # they no longer serve, and wait to be retired
         copies = KeptCopies(recorder)
-        self.checker = Checker(settings, registry, leases, copies.pinned)
+        self.checker = Checker(settings, registry, leases, copies.pinned, copies.last_good)
         self._parts = Parts(
             settings, registry, leases, events, self.loader, self.checker, slot_of, self._owner, self._superseded
         )
@@ -184,6 +184,11 @@ class HotLoader:
         if not fresh:
             return self._telling.nothing_new(slot)
         outcome = self._replace_what_loads(slot, fresh, before=before, forced=slot.name if force else "")
+        if outcome.serving is None and outcome.error is not None:
+            broken = self._slot_of(outcome.error.plugin)
+            if broken.kept_out is not None and broken.name not in self.registry.serving:
+                broken.kept_out = broken.refusal = None  # its stand-in is no good: better what lies there than nothing
+                return self._reload(slot, force)
         return self._rollback.last_good(slot, outcome)
 
     def _settle_all(self, slot: Slot, force: bool) -> dict[str, Snapshot]:
@@ -351,6 +356,10 @@ class HotLoader:
 
     def _forget(self, gone: list[Generation]) -> None:
         """Let plugins that were taken down be loaded like any that never served: from disk, else as they served."""
+        names = {generation.name for generation in gone}
+        for slot in list(self.registry.slots.values()):
+            if slot.kept_out is not None and slot.kept_out.user in names:
+                slot.kept_out = None  # nobody that serves needs the version before any more
         for slot in [self._slot_of(generation.name) for generation in gone if generation.name in self.registry.slots]:
             slot.seen = slot.refusal = None
 

@@ -48,6 +48,11 @@ class KeptCopies:
             slot.pin = None
         return found
 
+    def last_good(self, slot: Slot) -> Snapshot | None:
+        """Return the version that served last before a restart, None when none is kept."""
+        kept = self._recorder.last_good(slot.name)
+        return self.of(slot, kept) if kept is not None else None
+
     def of(self, slot: Slot, kept: Kept) -> Snapshot | None:
         """Return a kept version, None (and say so) when its copy is damaged, or no longer allowed."""
         try:
@@ -111,6 +116,7 @@ class Rollback:
             return Unchanged(name=slot.name, serving=serving.number, reason="serves-already")
         seen = self._parts.checker.look_again(slot)
         if seen is not None and seen.digest == kept.digest:
+            slot.kept_out = None  # whoever names it wants it, whatever a user of before makes of it
             return self._from_disk_again(slot)  # it lies there: nothing to pin
         try:
             snapshot = self._copies.read(slot, kept)

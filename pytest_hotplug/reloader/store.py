@@ -25,7 +25,7 @@ import msgspec
 from pytest_hotplug.reloader.errors import Fault, PluginFault
 from pytest_hotplug.reloader.file_lock import file_lock
 from pytest_hotplug.reloader.fingerprint import Look, Snapshot, algorithm_of, digest_of, hash_of
-from pytest_hotplug.reloader.kept import Kept, Notes, Pin, Record
+from pytest_hotplug.reloader.kept import Kept, KeptOut, Notes, Pin, Record
 from pytest_hotplug.reloader.names import is_plugin_name
 
 __all__ = ["DiskStore", "MemoryStore"]
@@ -79,6 +79,9 @@ class MemoryStore:
 
     def set_paused(self, plugin: str, reason: str | None) -> None:
         self._notes[plugin] = msgspec.structs.replace(self.notes(plugin), paused=reason)
+
+    def set_kept_out(self, plugin: str, kept_out: KeptOut) -> None:
+        self._notes[plugin] = msgspec.structs.replace(self.notes(plugin), kept_out=kept_out)
 
     def read(self, plugin: str, kept: Kept) -> Snapshot:
         snapshot = self._snapshots.get((plugin, kept.digest))
@@ -146,6 +149,11 @@ class DiskStore:
         with self.writing() as may:
             if may:
                 self._write_notes(plugin, msgspec.structs.replace(self.notes(plugin), paused=reason))
+
+    def set_kept_out(self, plugin: str, kept_out: KeptOut) -> None:
+        with self.writing() as may:
+            if may:
+                self._write_notes(plugin, msgspec.structs.replace(self.notes(plugin), kept_out=kept_out))
 
     @property
     def enabled(self) -> bool:

@@ -1,11 +1,12 @@
 """Plugins that use each other, as a simple model: what lies on disk, what must serve, and what that answers.
 
-The rules are those that the documentation gives to people. A look takes the plugin and everything
-that it uses; what is new there loads together with all that use it. A version that is broken by
-itself never holds up another plugin. Where the others don't fit together, a part of them may serve,
-as long as that is one whole set. What serves nowhere is loaded from disk, or from the version that is
-pinned; where that is broken by itself, from the version that served last. Where one of those that change
-hands is stop-first, nothing changes hands before the calls have ended. State goes from what served to
+The rules are those that the documentation gives to people. A look takes the plugin and everything that it
+uses; what is new there loads together with all that use it. A version that is broken by itself never holds up
+another plugin. Where the others don't fit together, a part of them may serve, as long as that is one whole
+set. What serves nowhere is loaded from disk, or from the version that is pinned; where that is broken by
+itself, from the version that served last. A version that was refused since those that use the one before
+can't use it does not serve after a restart either, as long as they may come back. Where one of those that
+change hands is stop-first, nothing changes hands before the calls have ended. State goes from what served to
 what serves. Knows nothing of how the reloader works.
 """
 
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["KINDS", "NAMES", "Family", "Pinned", "Version", "files_of"]
+__all__ = ["KINDS", "NAMES", "Family", "KeptOut", "Pinned", "Version", "files_of"]
 
 NAMES = ("base", "left", "right", "top")
 DIAMOND = {"base": (), "left": ("base",), "right": ("base",), "top": ("left", "right")}
@@ -44,6 +45,14 @@ class Pinned:
 
     version: Version
     disk: Version
+
+
+@dataclass(frozen=True, slots=True)
+class KeptOut:
+    """A version that was refused for users' sake, with what lay on disk of each; None: who knows for whose."""
+
+    version: Version
+    users: Mapping[str, Version] | None
 
 
 def files_of(name: str, version: Version, package: str) -> dict[str, str | None]:
@@ -118,6 +127,8 @@ class Family:
         self.pinned: dict[str, Pinned] = {}
         self.last: dict[str, Version] = {}  # what served last, whether or not it still does
         self.calls: list[frozenset[str]] = []  # in flight: the plugins whose code each one runs
+        self.refused: dict[str, KeptOut] = {}  # for the sake of users
+        self.kept_out: dict[str, KeptOut] = {}  # the same, as it was before the last restart
         self.offered: dict[str, set[Version]] = {}  # what did not fit together, or had to wait, at the last step
 
     def new(self, uses: Iterable[str], kind: str = "good", *, declares: bool = True, alone: bool = False) -> Version:
@@ -149,6 +160,16 @@ class Family:
     def is_pinned(self, name: str) -> bool:
         return name in self.pinned and self.pinned[name].disk == self.disk[name]
 
+    def waits_for_users(self, name: str) -> bool | None:
+        """Tell whether what lies on disk must not serve before the users that could not use it do; None: who knows."""
+        out = self.kept_out.get(name)
+        if out is None or out.version != self.disk[name] or name not in self.last:
+            return False
+        if out.users is None:
+            return None
+        away = {user not in self.serving and self.disk[user] == then for user, then in out.users.items()}
+        return None if len(away) > 1 else away.pop()
+
     def is_new(self, name: str) -> bool:
         return self.disk[name] != self.serving.get(name) and not self.is_pinned(name)
 
@@ -168,7 +189,7 @@ class Family:
             fresh = self.last[pending.pop()].uses - reached
             reached |= fresh
             pending += fresh
-        return all(self.sound(n) == self.last[n] for n in reached)
+        return all(self.last[n] in (self.sound(n), self.wanted(n)) for n in reached)
 
     # -- what must become of it -----------------------------------------------------------------
 
@@ -182,7 +203,29 @@ class Family:
         new = {n for n in looked if self.is_new(n)}
         gone = self.with_users({n for n in new if self.disk[n].kind == "disabled"})
         self.withdraw(gone)
-        self.load({n: self.disk[n] for n in new - gone if not self.is_broken(n, self.disk[n])})
+        waits = {n: self.waits_for_users(n) for n in new}
+        wanted = {n for n in new - gone if not waits[n] and not self.is_broken(n, self.disk[n])}
+        self.load({n: self.disk[n] for n in wanted if waits[n] is False})
+        for n in wanted if None in waits.values() else ():
+            self.offered.setdefault(n, set()).add(self.disk[n])
+
+    def restart(self) -> set[str]:
+        """Let everything end; return what must serve again, in whatever order that is asked for."""
+        before = set(self.serving)
+        self.withdraw(before)
+        self.kept_out = dict(self.refused)
+        return {name for name in before if self.comes_back(name)}
+
+    def unload(self, name: str) -> None:
+        """Withdraw by hand: what served is wanted no more, and keeps nothing out."""
+        gone = self.with_users([name]) & self.serving.keys()
+        self.withdraw([name])
+        for n, out in list(self.kept_out.items()):
+            users = set(out.users or ())
+            if users and users <= gone:
+                del self.kept_out[n]
+            elif users & gone or (out.users is None and gone):
+                self.kept_out[n] = KeptOut(out.version, None)
 
     def withdraw(self, names: Iterable[str]) -> None:
         """Let plugins, and what uses them, serve no more; their state is lost."""
@@ -199,9 +242,20 @@ class Family:
         concerned = set(together)
         if not self.complete(together, self.disk.__getitem__) or self.waits(concerned, together):
             self.offered = {n: {version} for n, version in together.items()}
+            self._refuse(wanted, together)
             return False
         self.serves(together)
         return True
+
+    def _refuse(self, wanted: Mapping[str, Version], together: Mapping[str, Version]) -> None:
+        """Remember for whose sake versions were refused, where that is plain: one alone is new, and lacks something."""
+        users = together.keys() - wanted.keys()
+        plain = len(wanted) == 1 and users and not self.waits(set(together), together)
+        plain = plain and all(together[n] == self.serving[n] for n in users)
+        for n, version in wanted.items():
+            lacking = plain and version.kind == "withholds" and not _leads_back(n, {**self.serving, **together})
+            direct = {user: self.disk[user] for user in users if n in together[user].uses}
+            self.refused[n] = KeptOut(version, direct if lacking else None)
 
     def waits(self, concerned: set[str], together: Mapping[str, Version]) -> bool:
         """Tell whether plugins that are stop-first, or are tried with such, have calls in flight."""
@@ -212,20 +266,23 @@ class Family:
 
     def load_first(self, name: str) -> bool:
         """Load a plugin that doesn't serve, and what it needs; False when none of it fits together as it should."""
-        for choose in (self.wanted, self.sound):
+        unclear = [n for n in NAMES if n not in self.serving and self.waits_for_users(n) is None]
+        for choose in (self.wanted, self.sound) if not unclear else ():
             together = {name: choose(name)}
             if self.complete(together, choose):
                 self.serves(together)
                 return True
         self.offered = {
-            n: {version for version in (self.wanted(n), self.last.get(n)) if version is not None}
+            n: {version for version in (self.wanted(n), self.disk[n], self.last.get(n)) if version is not None}
             for n in NAMES
             if n not in self.serving and self.disk[n].kind != "disabled"
         }
         return False
 
     def wanted(self, name: str) -> Version:
-        """Return what must serve of a plugin that doesn't: what lies on disk, or what is pinned."""
+        """Return what must serve of a plugin that doesn't: what lies on disk, is pinned, or is not kept out."""
+        if self.waits_for_users(name) and not self.is_pinned(name):
+            return self.last[name]
         return self.pinned[name].version if self.is_pinned(name) else self.disk[name]
 
     def sound(self, name: str) -> Version:
@@ -246,6 +303,8 @@ class Family:
         for n, version in together.items():
             if version == self.disk[n]:
                 self.pinned.pop(n, None)
+                self.refused.pop(n, None)
+                self.kept_out.pop(n, None)
             self.counted.setdefault(n, 0)
         self.serving.update(together)
         self.last.update(together)

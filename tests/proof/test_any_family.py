@@ -217,7 +217,7 @@ class Families(RuleBasedStateMachine):
     def unload(self, name: str) -> None:
         self.end_calls()
         self.manager.unload(name)
-        self.family.withdraw([name])
+        self.family.unload(name)
 
     @rule(order=st.permutations(NAMES))
     def restart(self, order: Sequence[str]) -> None:
@@ -226,9 +226,7 @@ class Families(RuleBasedStateMachine):
         self.held.clear()
         self.manager.close()
         eventually(lambda: not holders(self.shop.package), "the end of all that served")
-        before = set(self.family.serving)
-        self.family.withdraw(before)
-        must = {name for name in before if self.family.comes_back(name)}
+        must = self.family.restart()
         self.refused.clear()
         self.manager = self._manager()
         assert self.manager.hot_reload_enabled == self.enabled

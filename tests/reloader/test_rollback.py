@@ -395,6 +395,72 @@ def test_a_new_version_that_its_user_cannot_use_leaves_both_as_they_served(
     assert manager.execute("user") == manager.execute("base") == 3
 
 
+@pytest.mark.parametrize("order", [("base", "user"), ("user", "base")], ids="-then-".join)
+def test_what_was_refused_for_a_user_does_not_serve_after_a_restart_whoever_is_loaded_first(
+    shop: Workshop, kept: dict[str, Any], order: tuple[str, str]
+) -> None:
+    """N12 R31: the version that served both serves both again, is told degraded, and the next good one takes over."""
+    shop.plugin("base", "VALUE = 1\ndef run():\n    return VALUE\n")
+    shop.plugin("user", "from ..base.main import VALUE\ndef run():\n    return VALUE\n")
+    manager = shop.manager(**kept)
+    assert manager.execute("user") == 1
+    shop.write("base", "main.py", "def run():\n    return 2\n")
+    assert isinstance(manager.reload("base"), KeptCurrent)
+    manager = again(shop, manager, kept)
+    assert [manager.execute(name) for name in (*order, *order)] == [1, 1, 1, 1]
+    info = manager.get_plugin_hot_info("base")
+    assert (info["state"], info["has_updates"]) == ("degraded", True)
+    assert "user" in info["error"]
+    assert "VALUE" in info["error"]
+    manager = again(shop, manager, kept)  # once more: what is kept out is not forgotten on the way
+    assert manager.execute(order[0]) == 1
+    shop.write("base", "main.py", "VALUE = 3\ndef run():\n    return VALUE\n")
+    assert manager.execute("base") == manager.execute("user") == 3
+
+
+def test_what_was_refused_for_a_user_serves_once_that_one_no_longer_minds(shop: Workshop, kept: dict[str, Any]) -> None:
+    """R31 R5: a user that is mended or taken away while nothing runs, or unloaded, keeps nothing out any more."""
+
+    def user(text: str) -> None:
+        shop.plugin("user", f"from ..base import main\ndef run():\n    return main.run()\n{text}", {})
+
+    shop.plugin("base", "VALUE = 1\ndef run():\n    return 1\n")
+    user("main.VALUE\n")
+    manager = shop.manager(**kept)
+    assert manager.execute("user") == 1
+    shop.write("base", "main.py", "def run():\n    return 2\n")
+    assert isinstance(manager.reload("base"), KeptCurrent)
+    manager = again(shop, manager, kept)
+    assert manager.execute("base") == manager.execute("user") == 1
+    manager.unload("user")
+    assert manager.execute("base") == 2
+    shop.write("base", "main.py", "VALUE = 1\ndef run():\n    return 1\n")
+    assert manager.execute("base") == manager.execute("user") == 1
+    shop.write("base", "main.py", "def run():\n    return 2\n")
+    assert isinstance(manager.reload("base"), KeptCurrent)
+    manager.close()
+    user("")
+    manager = shop.manager(**kept)
+    assert manager.execute("base") == manager.execute("user") == 2
+
+
+def test_a_stand_in_that_does_not_load_is_no_reason_that_nothing_serves(
+    shop: Workshop, kept: dict[str, Any], tmp_path: Path
+) -> None:
+    """R31: where the version from before can't be loaded any more, what lies on disk serves, as it would alone."""
+    flag = tmp_path / "flag"
+    flag.touch()
+    shop.plugin("base", f"VALUE = 1\nopen({str(flag)!r}).close()\ndef run():\n    return VALUE\n")
+    shop.plugin("user", "from ..base.main import VALUE\ndef run():\n    return VALUE\n", {"depends_on": ["base"]})
+    manager = shop.manager(**kept)
+    assert manager.execute("user") == 1
+    shop.write("base", "main.py", "def run():\n    return 2\n")
+    assert isinstance(manager.reload("base"), KeptCurrent)
+    manager.close()
+    flag.unlink()
+    assert shop.manager(**kept).execute("base") == 2
+
+
 def test_a_user_that_comes_back_runs_on_new_versions_where_it_can(shop: Workshop, kept: dict[str, Any]) -> None:
     """R31 R5: only what it cannot use stays as it served; the other plugins that it uses are those on disk."""
     value = "VALUE = {}\ndef run():\n    return VALUE\n"
