@@ -211,9 +211,10 @@ class Leases:
     def _when_free(self, generation: Generation, hold: _Hold) -> Callable[[], None] | None:
         """Forget a hold that is none any more, and return what waited for that; the caller holds the lock."""
         assert min(hold.calls, hold.bindings) >= 0, "a lease ends once"
+        if not hold.calls:
+            self._changed.ring()  # a gate waits for calls, and for nothing else
         if hold.calls or hold.bindings:
             return None
-        self._changed.ring()
         self._holds.pop(generation, None)  # a refused generation, too, must not stay here
         return hold.when_idle
 

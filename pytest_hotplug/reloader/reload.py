@@ -82,7 +82,7 @@ class HotLoader:
         self._telling = Telling(registry, events, slot_of)
         self.tell = self._telling.tell
         self._rollback = Rollback(self._parts, recorder, copies, self._telling, self)
-        self._stop_first = StopFirst(self._parts, self._retirement, self._run, self._withdraw)
+        self._stop_first = StopFirst(self._parts, self._retirement, self._run, self._withdraw, self._telling.note)
 
     def after_fork(self) -> None:
         """Forget, in a child process, what the parent's other threads were loading."""

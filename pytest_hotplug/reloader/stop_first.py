@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from pytest_hotplug.reloader import transaction
 from pytest_hotplug.reloader.build import Build, Parts
 from pytest_hotplug.reloader.discovery import Found
 from pytest_hotplug.reloader.errors import Fault, PluginFault
-from pytest_hotplug.reloader.fingerprint import Unsettled
+from pytest_hotplug.reloader.fingerprint import Snapshot, Unsettled
 from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.leases import calling
+from pytest_hotplug.reloader.loader import State
 from pytest_hotplug.reloader.registry import Slot
 from pytest_hotplug.reloader.reload_thread import ReloadThread
 from pytest_hotplug.reloader.retirement import Retirement
@@ -29,15 +30,24 @@ LOG = logging.getLogger("hotplug")
 
 
 class StopFirst:
-    """Takes generations down before their successors begin, for one manager; `run` loads a build."""
+    """Takes generations down before their successors begin, for one manager.
+
+    `run` loads a build, `note` says a fault.
+    """
 
     def __init__(
-        self, parts: Parts, retirement: Retirement, run: Callable[[Build], None], withdraw: Callable[..., object]
+        self,
+        parts: Parts,
+        retirement: Retirement,
+        run: Callable[[Build], None],
+        withdraw: Callable[..., object],
+        note: Callable[[Slot, Fault], None],
     ) -> None:
         self.parts = parts
         self.retirement = retirement
         self.run = run
         self.withdraw = withdraw
+        self.note = note
 
     def handover(self, build: Build) -> Handover:
         """Return the handover that a build needs; nothing is done yet."""
@@ -130,10 +140,23 @@ class Handover:
         again = {end.generation.name: end.generation.snapshot for end in self._down()}
         if not again:
             return
+        states = dict(self._build.states)
         try:
-            self._means.run(Build(self._means.parts, again, states=self._build.states, from_disk=False))
+            while refused := self._run_again(again, states):
+                states[refused.plugin] = None  # the version comes before its state, however old both are
+                self._means.note(self._means.parts.slot_of(refused.plugin), _lost(refused))
         except (PluginFault, Unsettled, TimeoutError, transaction.GuardTimeout) as error:
             LOG.critical("hotplug.restart_failed", extra={"plugins": [*again], "text": str(error) or "not in time"})
+
+    def _run_again(self, again: Mapping[str, Snapshot], states: Mapping[str, State | None]) -> Fault | None:
+        """Load the old bytes; return the fault where one of them refuses its state, None where all is well."""
+        try:
+            self._means.run(Build(self._means.parts, again, states=states, from_disk=False))
+        except PluginFault as fault:
+            if fault.fault.slug != "state-refused" or states.get(fault.fault.plugin) is None:
+                raise
+            return fault.fault
+        return None
 
     def _let_go(self) -> None:
         """Let what could not be set up again serve no more; what holds on to its end is better than nothing."""
@@ -182,6 +205,16 @@ def _in_flight(found: Found, why: str) -> Fault:
     message = f"handover is stop-first, and {why}"
     remedy = "It is tried again once they end; raise retire_timeout if they need longer."
     return Fault(found.name, "calls-in-flight", message, found.path, remedy=remedy, own_bytes=False)
+
+
+def _lost(refused: Fault) -> Fault:
+    message = (
+        f"the version that is started again refuses the state that it saved, and serves without: {refused.message}"
+    )
+    remedy = "Let load_state take whatever save_state of the same version returns."
+    return Fault(
+        refused.plugin, "state-lost", message, refused.path, refused.line, refused.source, remedy, own_bytes=False
+    )
 
 
 def _unsaved(found: Found, generation: Generation, limit: float) -> Fault:

@@ -73,12 +73,16 @@ class Telling:
 
     def tell(self, slot: Slot, fault: Fault) -> None:
         """Say something about a plugin as an error event, outside of any reload."""
+        self.note(slot, fault)
+        self._events.deliver()
+
+    def note(self, slot: Slot, fault: Fault) -> None:
+        """Say the same inside a reload, whose end delivers it."""
         serving = self._registry.serving.get(slot.name)
         text = fault.render(f"{slot.name}: something is wrong.")
         LOG.error("hotplug.error", extra={"plugin": slot.name, "slug": fault.slug, "text": text})
         number = serving.number if serving is not None else None
         self._events.post(Event("error", slot.name, number, message=text, error=fault))
-        self._events.deliver()
 
 
 def _reason(slot: Slot, fault: Fault) -> str:

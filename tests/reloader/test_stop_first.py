@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_hotplug import KeptCurrent, PluginManager, Reloaded
-from pytest_hotplug.reloader import retirement
+from pytest_hotplug.reloader import retirement, waiting
 from tests.hazards.forking import statuses_of_children
 from tests.reloader.workshop import PATIENCE, Workshop, eventually, gate, kinds, running
 
@@ -195,3 +195,47 @@ def test_an_on_unload_that_never_ends_is_told_where_nobody_waits_for_it_too(shop
         assert told.wait(PATIENCE)
         assert "[retire-problem]" in texts[0]
         assert "has not ended within 0.2 s" in texts[0]
+
+
+def test_an_old_version_that_refuses_its_own_state_serves_on_without_it(shop: Workshop) -> None:
+    """X04 R31: when the new version fails the old one serves again, whatever it makes of the state that it saved."""
+    main = "N = {n}\nHAD = []\ndef save_state(): return 'saved'\ndef run(): return N, HAD\n"
+    strict = (
+        main + "def load_state(state, from_version):\n    HAD.append(state)\n    raise ValueError('not this one')\n"
+    )
+    shop.plugin("base", strict.format(n=1), {"handover": "stop-first"})
+    shop.plugin("user", main.format(n=1) + "def load_state(s, v): HAD.append(s)\n", {"depends_on": ["base"]})
+    manager = shop.manager()
+    manager.load("user")
+    events: list[Any] = []
+    manager.subscribe(events.append)
+    shop.write("base", "main.py", "def run(:\n")
+    assert isinstance(manager.reload("base"), KeptCurrent), "a version that doesn't even compile stops nothing"
+    assert served(manager, "base") == (1, [])
+    shop.write("base", "main.py", "raise RuntimeError(2)\n")
+    outcome = manager.reload("base")
+    assert isinstance(outcome, KeptCurrent)
+    assert outcome.serving == manager.get_plugin_hot_info("base")["generation"] == 2
+    assert served(manager, "base") == (1, []), "a fresh one, without anything of the state"
+    assert served(manager, "user") == (1, ["saved"]), "the others have theirs"
+    (lost,) = [event for event in events if event.error is not None and event.error.slug == "state-lost"]
+    assert lost.plugin == "base"
+    assert "not this one" in lost.message
+
+
+def test_a_gate_opens_as_soon_as_the_last_call_ends(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """X04: also where other plugins go on using the generation on which that call ran; nobody looks at a clock."""
+    monkeypatch.setattr(waiting, "SLICE", 10 * PATIENCE)
+    main = "N = {n}\ndef run(): return N\ndef stream(): yield N\n"
+    shop.plugin("base", main.format(n=1), {"handover": "stop-first", "retire_timeout": 10 * PATIENCE})
+    shop.plugin("user", "from ..base import main\ndef run(): pass\n", {"depends_on": ["base"]})
+    manager = shop.manager()
+    manager.load("user")
+    stream = manager.call("base", "stream")
+    assert next(stream) == 1
+    shop.write("base", "main.py", main.format(n=2))
+    outcomes: list[Any] = []
+    with running(lambda: outcomes.append(manager.reload("base"))):
+        eventually(lambda: manager._leases._gated and manager._leases._changed._waiters, "a handover that waits")
+        stream.close()
+    assert isinstance(outcomes[0], Reloaded)
