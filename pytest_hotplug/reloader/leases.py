@@ -70,6 +70,8 @@ class Leases:
         # A result may be collected anywhere, even in a thread that holds the lock above: what its
         # finalizer gives back waits here until the lock is free.
         self._collected: deque[Lease] = deque()
+        # What waited for generations that are free by now; it stays here until it was done, whatever cuts that short.
+        self._due: dict[Generation, Callable[[], None]] = {}
 
     def after_fork(self) -> None:
         """Start, in a child process, with no lock and no gate that a thread of the parent must open."""
@@ -99,15 +101,18 @@ class Leases:
 
     def give_back(self, lease: Lease) -> None:
         """End one call's lease; without effect when it has ended."""
-        then = None
+        generation = lease.generation
         with self._changed.lock:
             if lease.counted:
-                hold = self._hold(lease.generation)
+                hold = self._hold(generation)
+                # No signal handler runs from here to the ring: nothing of it is a call.
+                if hold.calls + hold.bindings == 1:
+                    if hold.when_idle is not None:
+                        self._due[generation] = hold.when_idle
+                    del self._holds[generation]  # a refused generation, too, must not stay here
                 hold.calls -= 1
                 lease.counted = False
-                then = self._when_free(lease.generation, hold)
-        if then is not None:
-            then()
+                self._changed.ring()  # a gate waits for calls, and for nothing else
         self._sweep()
 
     def give_back_later(self, lease: Lease) -> None:
@@ -124,14 +129,19 @@ class Leases:
     def unbind(self, generation: Generation) -> None:
         with self._changed.lock:
             hold = self._hold(generation)
+            assert hold.bindings > 0, "a binding ends once"
+            if hold.calls + hold.bindings == 1:
+                if hold.when_idle is not None:
+                    self._due[generation] = hold.when_idle
+                del self._holds[generation]
             hold.bindings -= 1
-            then = self._when_free(generation, hold)
-        if then is not None:
-            then()
         self._sweep()
 
     def when_idle(self, generation: Generation, then: Callable[[], None]) -> bool:
-        """Call `then` once nobody holds a superseded generation: now (and return True), or at the last give-back."""
+        """Call `then` once nobody holds a superseded generation: now (and return True), or at the last give-back.
+
+        It may be called again when a signal cut it short.
+        """
         self._end_closed_results()
         with self._changed.lock:
             hold = self._holds.get(generation)
@@ -208,24 +218,20 @@ class Leases:
     def _hold(self, generation: Generation) -> _Hold:
         return self._holds.setdefault(generation, _Hold())
 
-    def _when_free(self, generation: Generation, hold: _Hold) -> Callable[[], None] | None:
-        """Forget a hold that is none any more, and return what waited for that; the caller holds the lock."""
-        assert min(hold.calls, hold.bindings) >= 0, "a lease ends once"
-        if not hold.calls:
-            self._changed.ring()  # a gate waits for calls, and for nothing else
-        if hold.calls or hold.bindings:
-            return None
-        self._holds.pop(generation, None)  # a refused generation, too, must not stay here
-        return hold.when_idle
-
     def _sweep(self) -> None:
-        """Give back what was collected meanwhile; nothing when the lock is taken: its holder sweeps after."""
+        """Give back what was collected meanwhile, and do what waited for that.
+
+        Nothing when the lock is taken: its holder sweeps after.
+        """
         while self._collected and not self._changed.lock.locked():
             try:
                 lease = self._collected.popleft()
             except IndexError:
                 return  # another thread was faster
             self.give_back(lease)
+        for generation, then in list(self._due.items()) if self._due and not self._changed.lock.locked() else ():
+            then()
+            self._due.pop(generation, None)
 
     def _end_closed_results(self) -> None:
         """End the leases of results that were closed before they began: their code never runs to say so."""

@@ -12,6 +12,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -125,7 +126,10 @@ class HotLoader:
                     self.checker.try_again(slot)
                 return self._in_turn(slot, force, asked)
         finally:
-            self._finish()
+            try:
+                self._finish()
+            finally:  # a signal may have cut the first short
+                self._finish()
 
     def reload_unless_busy(self, name: str) -> Outcome | None:
         """Reload like `reload`, or return None at once when another thread is at it."""
@@ -137,7 +141,10 @@ class HotLoader:
             with slot.turn:  # who was faster by a hair is waited for: no try to take it is safe from signals
                 return self._in_turn(slot, False, asked)
         finally:
-            self._finish()
+            try:
+                self._finish()
+            finally:  # a signal may have cut the first short
+                self._finish()
 
     def _reload_inside(self, slot: Slot) -> Outcome:
         """Answer a request that comes from inside a load: only what nobody serves yet may be loaded within it.
@@ -155,11 +162,12 @@ class HotLoader:
         if self._build is not None and transaction.current() is not None:
             return  # asked from inside our own load, which does it at its end
         self.events.deliver()
-        old = []
-        while self._superseded:
-            old.append(self._superseded.popleft())
+        old = list(self._superseded)
         if old:
             self._retirement.supersede(old, wait=True)
+            for generation in old:  # last: until then one that a signal cuts off is retired again
+                with suppress(ValueError):  # another thread was faster
+                    self._superseded.remove(generation)
             self.events.deliver()
 
     def _in_turn(self, slot: Slot, force: bool, asked: float) -> Outcome:
@@ -297,7 +305,10 @@ class HotLoader:
             with slot.turn:
                 return self._rollback.roll_back(slot, to)
         finally:
-            self._finish()
+            try:
+                self._finish()
+            finally:  # a signal may have cut the first short
+                self._finish()
 
     def end_rollback(self, name: str) -> Outcome:
         """Serve again what is on disk; see PluginManager.end_rollback."""
@@ -308,7 +319,10 @@ class HotLoader:
             with slot.turn:
                 return self._rollback.end(slot)
         finally:
-            self._finish()
+            try:
+                self._finish()
+            finally:  # a signal may have cut the first short
+                self._finish()
 
     def load_kept(self, slot: Slot, snapshot: Snapshot, pins: dict[str, Pin]) -> Outcome:
         """Let a kept version serve, with what depends on the plugin; `pins` make it stay."""
@@ -348,7 +362,11 @@ class HotLoader:
             gone = self._withdraw(name)
         except transaction.GuardTimeout:
             return self._telling.kept(slot, "loading", _OTHER_LOAD)
-        self._finish()
+        finally:
+            try:
+                self._finish()
+            finally:
+                self._finish()
         slot.seen = slot.refusal = None
         self._forget(gone)
         reason = "" if gone else "not-loaded"

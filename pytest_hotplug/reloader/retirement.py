@@ -18,6 +18,7 @@ from pytest_hotplug.reloader.events import Event, Events
 from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.leases import Leases
 from pytest_hotplug.reloader.loader import Loader
+from pytest_hotplug.reloader.waiting import Bell
 
 __all__ = ["Retirement", "tell_problems"]
 
@@ -41,25 +42,43 @@ class Retirement:
         self._events = events
         self._timeout = timeout
         self._successor_of = successor_of
-        self._lock = threading.Lock()  # guards _threads and _ended
+        # Guards _threads, _ended, _claimed, _lingering. A finalizer that runs while it is held may end a call, too.
+        self._lock = threading.RLock()
         self._threads: list[threading.Thread] = []
         self._ended: weakref.WeakSet[Generation] = weakref.WeakSet()  # their on_unload has begun, and begins once
+        self._claimed: weakref.WeakSet[Generation] = weakref.WeakSet()  # somebody brings their end about
+        self._lingering: dict[Generation, None] = {}  # they no longer serve, and have not ended
+        self._gone = Bell()  # rings when one of those has
 
     def after_fork(self) -> None:
-        """Forget, in a child process, the threads of the parent."""
-        self._lock = threading.Lock()
+        """Forget, in a child process, the threads of the parent, and what they would have ended."""
+        self._lock = threading.RLock()
         self._threads = []
+        self._lingering = {}
+        self._gone = Bell()
 
     def supersede(self, old: Iterable[Generation], *, wait: bool) -> None:
-        """Retire generations that no longer serve, each at its last lease's end.
+        """Retire generations that no longer serve, each at its last lease's end; may be repeated.
 
         With `wait`, idle ones get a moment to end before this returns.
         """
         deadline = time.monotonic() + GRACE
         for generation in old:
+            with self._lock:
+                if generation not in self._claimed:
+                    self._lingering[generation] = None
             self._leases.when_idle(generation, lambda g=generation: self._begin(g))  # type: ignore[misc]
         if wait:
             self.join(max(0.0, deadline - time.monotonic()))
+
+    def lingering(self, name: str) -> list[Generation]:
+        """Return the generations of a plugin that no longer serve, and have not ended."""
+        with self._lock:
+            return [generation for generation in self._lingering if generation.name == name]
+
+    def wait_until(self, reached: Callable[[], bool], timeout: float) -> bool:
+        """Wait until `reached()`, which is asked whenever a generation has ended; False after `timeout` seconds."""
+        return self._gone.wait_for(reached, timeout)
 
     def take_down(self, generation: Generation) -> None:
         """Run a generation's on_unload and undo while it still counts as serving; nothing of it runs twice."""
@@ -85,23 +104,55 @@ class Retirement:
     def join(self, timeout: float) -> None:
         """Wait for retirements that are under way."""
         deadline = time.monotonic() + timeout
-        with self._lock:
-            threads = [t for t in self._threads if t is not threading.current_thread()]
-        for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        joined: set[threading.Thread] = {threading.current_thread()}
+        while True:
+            with self._lock:
+                threads = set(self._threads) - joined
+            if not threads:
+                return
+            for thread in threads:  # each may begin others: what it used is free now
+                thread.join(max(0.0, deadline - time.monotonic()))
+            joined |= threads
 
     def _begin(self, generation: Generation) -> None:
-        if not self._begins_to_end(generation) or not self._loader.has_work(generation):
-            self._finish(generation)
+        """Bring an end about. May be repeated: a signal may cut it short, but hits no thread of ours."""
+        if generation in self._claimed:
+            return
+        if not generation.bound and (generation in self._ended or not self._loader.has_work(generation)):
+            self._forget(generation)
+            if self._claims(generation):
+                self._say_retired(generation)
+                self._events.deliver()
             return
         name = f"hotplug-retire-{generation.name}-{generation.number}"
         thread = threading.Thread(target=self._end, args=(generation,), name=name, daemon=True)
+        try:
+            with self._lock:
+                self._threads = [t for t in self._threads if t.is_alive()]
+                thread.start()
+                self._threads.append(thread)
+        except RuntimeError:  # no thread can be started: it ends all the same
+            self._end(generation)
+
+    def _claims(self, generation: Generation) -> bool:
+        """Tell whether the caller is the one who brings a generation's end about."""
         with self._lock:
-            self._threads = [t for t in self._threads if t.is_alive()]
-            thread.start()
-            self._threads.append(thread)
+            first = generation not in self._claimed
+            self._claimed.add(generation)
+        return first
 
     def _end(self, generation: Generation) -> None:
+        if not self._claims(generation):
+            return
+        if self._begins_to_end(generation):
+            self._unload_watched(generation)
+        self._forget(generation)
+        self._say_retired(generation)
+        for used in list(generation.bound.values()):  # after it: what was used retires after its user
+            self._leases.unbind(used)
+        self._events.deliver()
+
+    def _unload_watched(self, generation: Generation) -> None:
         late = threading.Timer(self.patience_with(generation), self._say_late, (generation,))
         late.name, late.daemon = f"hotplug-late-{generation.name}-{generation.number}", True
         try:
@@ -112,7 +163,6 @@ class Retirement:
             self._unload(generation)
         finally:
             late.cancel()
-        self._finish(generation)
 
     def _say_late(self, generation: Generation) -> None:
         limit = self.limit_of(generation)
@@ -127,16 +177,20 @@ class Retirement:
         problems = self._loader.unload(generation, started=True, timeout=timeout, successor=successor)
         tell_problems(self._events, generation.name, generation.number, problems)
 
-    def _finish(self, generation: Generation) -> None:
+    def _forget(self, generation: Generation) -> None:
+        """Let go of a generation that has ended."""
         generation.context.stopping.set()
         # The typing caches pin every generation of a perfectly clean plugin until they are cleared.
         for cleanup in getattr(typing, "_cleanups", ()):
             cleanup()
+        with self._lock:
+            self._lingering.pop(generation, None)
+        with self._gone.lock:
+            self._gone.ring()
+
+    def _say_retired(self, generation: Generation) -> None:
         self._events.post(Event("retired", generation.name, generation.number, generation.version, generation.digest))
         LOG.info("hotplug.retired", extra={"plugin": generation.name, "generation": generation.number})
-        for used in list(generation.bound.values()):  # after it: what was used retires after its user
-            self._leases.unbind(used)
-        self._events.deliver()
 
 
 def tell_problems(events: Events, plugin: str, number: int, problems: Iterable[str]) -> None:

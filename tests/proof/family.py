@@ -206,8 +206,9 @@ class Family:
         waits = {n: self.waits_for_users(n) for n in new}
         wanted = {n for n in new - gone if not waits[n] and not self.is_broken(n, self.disk[n])}
         self.load({n: self.disk[n] for n in wanted if waits[n] is False})
-        for n in wanted if None in waits.values() else ():
-            self.offered.setdefault(n, set()).add(self.disk[n])
+        for n in self.with_users(wanted) if None in waits.values() else ():
+            if n in wanted or self.comes_along(n):
+                self.offered.setdefault(n, set()).add(self.disk[n])
 
     def restart(self) -> set[str]:
         """Let everything end; return what must serve again, in whatever order that is asked for."""
@@ -237,8 +238,7 @@ class Family:
         """Load versions and all that use them, in one step; False when they don't fit together, or must wait."""
         together = dict(wanted)
         for n in self.with_users(wanted) - wanted.keys():
-            along = n not in self.paused and self.is_new(n) and not self.is_broken(n, self.disk[n])
-            together[n] = self.disk[n] if along and self.disk[n].kind != "disabled" else self.serving[n]
+            together[n] = self.disk[n] if self.comes_along(n) else self.serving[n]
         concerned = set(together)
         if not self.complete(together, self.disk.__getitem__) or self.waits(concerned, together):
             self.offered = {n: {version} for n, version in together.items()}
@@ -256,6 +256,11 @@ class Family:
             lacking = plain and version.kind == "withholds" and not _leads_back(n, {**self.serving, **together})
             direct = {user: self.disk[user] for user in users if n in together[user].uses}
             self.refused[n] = KeptOut(version, direct if lacking else None)
+
+    def comes_along(self, name: str) -> bool:
+        """Tell whether new bytes of a user are loaded with what it uses."""
+        new = name not in self.paused and self.is_new(name) and not self.is_broken(name, self.disk[name])
+        return new and self.disk[name].kind != "disabled"
 
     def waits(self, concerned: set[str], together: Mapping[str, Version]) -> bool:
         """Tell whether plugins that are stop-first, or are tried with such, have calls in flight."""

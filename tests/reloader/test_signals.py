@@ -36,14 +36,16 @@ def starts_a_thread(frame: FrameType) -> bool:
     return False
 
 
-def interrupted_at(place: int, work: Callable[[], object]) -> bool:
-    """Do `work` and raise at its n-th place; tell whether it has that many."""
+def interrupted_at(place: int, work: Callable[[], object], files: tuple[str, ...] = ("",)) -> bool:
+    """Do `work` and raise at its n-th place, in `files` alone; tell whether it has that many."""
     seen = 0
 
     def hear(frame: FrameType, event: str, argument: Any) -> None:
         nonlocal seen
         file = frame.f_code.co_filename
         if event not in ("call", "c_return") or not any(part in file for part in OURS) or file.endswith(HARMLESS):
+            return
+        if not file.endswith(files):
             return
         if frame.f_code.co_name == "__del__" or starts_a_thread(frame):  # what is raised there, nobody gets
             return
@@ -152,3 +154,44 @@ def test_a_stop_first_reload_that_a_signal_interrupts_opens_its_gate(shop: Works
         assert not manager._leases._gated
         place += 1
     assert place > 200
+
+
+ENDING = """
+def on_unload(host): host.append(({name!r}, {n}))
+def run(): return {n}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Python drops what hits a finalizer
+def test_an_old_version_ends_once_wherever_a_signal_interrupts_its_reload(shop: Workshop) -> None:
+    """R8: `on_unload` of each version that was replaced runs, of what it used as well, and never twice."""
+    manager = shop.manager(on_change="all-wait", load_timeout=60)
+    ended: list[Any] = []
+    manager._host.set(ended)
+    versions = iter(range(10**6))
+
+    def edit() -> int:
+        shop.plugin("base", ENDING.format(name="base", n=(version := next(versions))))
+        shop.plugin(
+            "user", ENDING.format(name="user", n=version) + "from ..base import main\n", {"depends_on": ["base"]}
+        )
+        return version
+
+    edit()
+    manager.execute("user")
+    place, more = 1, True
+    while more:
+        wanted = edit()
+        more = interrupted_at(place, lambda: manager.execute("user"), ("reload.py", "retirement.py", "leases.py"))
+        manager.disable_hot_reload()  # without another reload, whose end would mend it
+        served = manager.execute("user")
+        manager.enable_hot_reload()
+        replaced = [n for n in range(wanted + 1) if n != served and (n != wanted or served > wanted)]
+        everything = sorted((name, n) for name in ("base", "user") for n in replaced)
+        eventually(lambda: sorted(ended) == everything, f"the ends, interrupted at place {place}")  # noqa: B023
+        if served != wanted:
+            assert manager.execute("user") == wanted
+            replaced.append(served)
+        place += 1
+    assert place > 50
