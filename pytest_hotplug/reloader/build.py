@@ -37,10 +37,14 @@ from pytest_hotplug.reloader.settings import Settings
 from pytest_hotplug.reloader.side_effects import end_threads
 from pytest_hotplug.reloader.staged import make_ordinary
 
-__all__ = ["Build", "Parts", "event_of"]
+__all__ = ["Build", "Parts", "StillThere", "event_of"]
 
 LOG = logging.getLogger("hotplug")
 _OF_THE_OLD = frozenset({"calls-in-flight", "unload-timeout"})  # no fault of new bytes: none is better off without them
+
+
+class StillThere(PluginFault):
+    """A plugin may not begin while an older generation, which serves no more, has not ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class Parts:
     slot_of: Callable[[str], Slot]
     owner: weakref.ref[finder.Owner]
     superseded: deque[Generation]  # they no longer serve, and wait to be retired
+    lingering: Callable[[str], list[Generation]]  # of a plugin: they no longer serve, and have not ended
 
 
 class Build:
@@ -89,6 +94,8 @@ class Build:
         # The others are loaded again from kept bytes.
         self.from_disk = {name for name, found in fresh.items() if from_disk and self._is_of_disk(name, found)}
         self._pins = dict(pins or {})  # what is rolled back
+        self._alone: set[str] = set()  # their new version is stop-first, and only needed
+        self.may_overlap: set[str] = set()  # nobody waits any longer for the end of what served of these before
         self._loading: list[str] = []
         self._started: list[Generation] = []
         self._manifests: dict[str, Manifest] = {}
@@ -105,6 +112,15 @@ class Build:
         old = [g for name in self._affected if (g := self._registry.serving.get(name)) is not None]
         manifests = [*(g.manifest for g in old), *self._manifests.values()]
         return old if any(manifest.handover == "stop-first" for manifest in manifests) else []
+
+    def still_there(self, name: str) -> list[Generation]:
+        """Return the generations that must end before a plugin that doesn't serve may begin again."""
+        if name in self._registry.serving or name in self.may_overlap:
+            return []
+        manifest = self._manifests.get(name)
+        new = name in self._alone or (manifest is not None and manifest.handover == "stop-first")
+        old = {*self._parts.superseded, *self._parts.lingering(name)}
+        return [g for g in old if g.name == name and (new or g.manifest.handover == "stop-first")]
 
     def belongs_to(self, parts: Parts) -> bool:
         """Tell whether it is a manager's own, told by what that works with."""
@@ -298,6 +314,11 @@ class Build:
         if not manifest.enabled:
             message = "is needed, but disabled"
             raise PluginFault(Fault(slot.name, "disabled", message, slot.found.path, own_bytes=False))
+        if manifest.handover == "stop-first":
+            self._alone.add(slot.name)
+        if self.still_there(slot.name):
+            message = "handover is stop-first, and what served before has not ended"
+            raise StillThere(Fault(slot.name, "calls-in-flight", message, slot.found.path, own_bytes=False))
         self._check_dependencies(place, manifest)
         checked, entry_point = self._checked.get(slot.name, (None, None))
         if checked is not snapshot:

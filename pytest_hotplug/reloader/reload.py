@@ -18,7 +18,7 @@ from typing import Any
 
 from pytest_hotplug.reloader import finder, transaction, trial
 from pytest_hotplug.reloader.bindings import Bindings
-from pytest_hotplug.reloader.build import Build, Parts, event_of
+from pytest_hotplug.reloader.build import Build, Parts, StillThere, event_of
 from pytest_hotplug.reloader.check import Checker
 from pytest_hotplug.reloader.dependencies import dependents_of
 from pytest_hotplug.reloader.errors import Fault, PluginDisabled, PluginFault
@@ -78,7 +78,16 @@ class HotLoader:
         copies = KeptCopies(recorder)
         self.checker = Checker(settings, registry, leases, copies.pinned, copies.last_good)
         self._parts = Parts(
-            settings, registry, leases, events, self.loader, self.checker, slot_of, self._owner, self._superseded
+            settings,
+            registry,
+            leases,
+            events,
+            self.loader,
+            self.checker,
+            slot_of,
+            self._owner,
+            self._superseded,
+            self._retirement.lingering,
         )
         self._telling = Telling(registry, events, slot_of)
         self.tell = self._telling.tell
@@ -253,7 +262,7 @@ class HotLoader:
             if trial.is_wanted(self._parts):
                 trial.try_build(self._parts, build)
             handover.stop(slot)
-            self._run(build)
+            self._run_in_peace(build, handover)
         except PluginFault as fault:
             return self._telling.refused(slot, fault.fault, build)
         except PluginDisabled as disabled:
@@ -266,6 +275,14 @@ class HotLoader:
             return self._telling.refused(slot, self._hung(slot, build), build)
         also = tuple(name for name in build.order if name != slot.name)
         return Reloaded(name=slot.name, also=also)
+
+    def _run_in_peace(self, build: Build, handover: Handover) -> None:
+        """Run a build; where it finds a plugin that may not begin yet, wait for that outside the transaction."""
+        while True:
+            try:
+                return self._run(build)
+            except StillThere as there:
+                handover.wait_for_end(self._slot_of(there.fault.plugin))
 
     def _run(self, build: Build) -> None:
         """Run a build on the reload thread, inside a transaction of its own."""

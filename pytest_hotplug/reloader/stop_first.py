@@ -70,6 +70,8 @@ class Handover:
 
         Raises PluginFault when calls don't end in time, a state can't be saved, or a version doesn't end.
         """
+        for name in self._build.fresh:
+            self.wait_for_end(self._means.parts.slot_of(name))
         stopping = self._build.stop_first()
         if not stopping:
             return
@@ -79,6 +81,29 @@ class Handover:
         self._save_states(slot, stopping)
         for generation in reversed(stopping):
             self._take_down(generation)
+
+    def wait_for_end(self, slot: Slot) -> None:
+        """Wait until a plugin of which nothing serves may begin again; raises PluginFault while calls of it run.
+
+        What holds on to its end although its calls are over is waited for no longer than it may take.
+        """
+        build, retirement = self._build, self._means.retirement
+        old = build.still_there(slot.name)
+        if not old:
+            return
+        timeout = min(map(retirement.limit_of, old))
+        if slot.name in calling():
+            raise PluginFault(_in_flight(slot.found, "a call of the plugin asked for this load itself"))
+        if transaction.current() is not None:  # other loads wait for the one around
+            raise PluginFault(_in_flight(slot.found, "what served before has not ended"))
+        if retirement.wait_until(lambda: not build.still_there(slot.name), timeout):
+            return
+        if self._means.parts.leases.is_running(slot.name):
+            raise PluginFault(_in_flight(slot.found, f"running calls did not end within {timeout:g} s"))
+        retirement.wait_until(
+            lambda: not build.still_there(slot.name), max(map(retirement.patience_with, old)) - timeout
+        )
+        build.may_overlap.add(slot.name)
 
     def finish(self) -> None:
         """Open the gate; what was taken down and has no successor is set up again first, from its old bytes.

@@ -6,8 +6,8 @@ another plugin. Where the others don't fit together, a part of them may serve, a
 set. What serves nowhere is loaded from disk, or from the version that is pinned; where that is broken by
 itself, from the version that served last. A version that was refused since those that use the one before
 can't use it does not serve after a restart either, as long as they may come back. Where one of those that
-change hands is stop-first, nothing changes hands before the calls have ended. State goes from what served to
-what serves. Knows nothing of how the reloader works.
+change hands is stop-first, nothing changes hands before the calls have ended; nor does one come back before.
+State goes from what served to what serves. Knows nothing of how the reloader works.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Family:
         self.paused: set[str] = set()
         self.pinned: dict[str, Pinned] = {}
         self.last: dict[str, Version] = {}  # what served last, whether or not it still does
-        self.calls: list[frozenset[str]] = []  # in flight: the plugins whose code each one runs
+        self.calls: list[Mapping[str, Version]] = []  # in flight: the versions whose code each one runs
         self.refused: dict[str, KeptOut] = {}  # for the sake of users
         self.kept_out: dict[str, KeptOut] = {}  # the same, as it was before the last restart
         self.offered: dict[str, set[Version]] = {}  # what did not fit together, or had to wait, at the last step
@@ -267,14 +267,20 @@ class Family:
         busy = concerned & self.serving.keys() & {name for names in self.calls for name in names}
         serving = {self.serving[n] for n in concerned & self.serving.keys()}
         tried = serving | {version for n in concerned for version in (together[n], self.disk[n])}
-        return bool(busy) and any(version.alone for version in tried)
+        return (bool(busy) and any(version.alone for version in tried)) or self.meets(together)
+
+    def meets(self, together: Mapping[str, Version]) -> bool:
+        """Tell whether what comes back meets calls of before that it must not overlap, though nothing serves."""
+        back = {n: version for n, version in together.items() if n not in self.serving}
+        old = ((n, call[n]) for call in self.calls for n in back.keys() & call.keys())
+        return any(then.alone or back[n].alone for n, then in old)
 
     def load_first(self, name: str) -> bool:
         """Load a plugin that doesn't serve, and what it needs; False when none of it fits together as it should."""
         unclear = [n for n in NAMES if n not in self.serving and self.waits_for_users(n) is None]
         for choose in (self.wanted, self.sound) if not unclear else ():
             together = {name: choose(name)}
-            if self.complete(together, choose):
+            if self.complete(together, choose) and not self.meets(together):
                 self.serves(together)
                 return True
         self.offered = {

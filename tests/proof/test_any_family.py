@@ -132,7 +132,6 @@ class Families(RuleBasedStateMachine):
         before = dict(self.family.serving)
         if name not in before:
             return self._first_load(name, lambda: self.manager.reload(name))
-        self._before_a_look()
         outcome = self.manager.reload(name)
         self._looked(name)
         after = self.family.serving.get(name)
@@ -162,17 +161,11 @@ class Families(RuleBasedStateMachine):
         """Look, in the model, as a call does; where nothing serves, load, and tell that nothing did."""
         family = self.family
         if name in family.serving and name not in family.paused and self.enabled:
-            self._before_a_look()
             family.look(name)
         if name in family.serving:
             return True
         self._first_load(name, lambda: self._executed(name))
         return False
-
-    def _before_a_look(self) -> None:
-        """End calls of what may be switched off: one that comes back while they last is no handover."""
-        if any(version.kind == "disabled" for version in self.family.disk.values()):
-            self.end_calls()
 
     def _executed(self, name: str) -> None:
         try:
@@ -215,7 +208,6 @@ class Families(RuleBasedStateMachine):
 
     @rule(name=names)
     def unload(self, name: str) -> None:
-        self.end_calls()
         self.manager.unload(name)
         self.family.unload(name)
 
@@ -250,7 +242,7 @@ class Families(RuleBasedStateMachine):
             stream = self.manager.call(name, "stream")
             self._take_over()
             self.streams.append((stream, self.family.answer(name)))
-            self.family.calls.append(frozenset(self.family.with_used(name)))
+            self.family.calls.append({n: self.family.serving[n] for n in self.family.with_used(name)})
 
     @precondition(lambda self: self.streams)
     @rule()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from typing import Any
 
 import pytest
 
-from pytest_hotplug import KeptCurrent, PluginManager, Reloaded
+from pytest_hotplug import KeptCurrent, PluginLoadError, PluginManager, Reloaded
 from pytest_hotplug.reloader import retirement, waiting
 from tests.hazards.forking import statuses_of_children
 from tests.reloader.workshop import PATIENCE, Workshop, eventually, gate, kinds, running
@@ -239,3 +240,66 @@ def test_a_gate_opens_as_soon_as_the_last_call_ends(shop: Workshop, monkeypatch:
         eventually(lambda: manager._leases._gated and manager._leases._changed._waiters, "a handover that waits")
         stream.close()
     assert isinstance(outcomes[0], Reloaded)
+
+
+ALONE = """
+N = {n}
+def on_load(host):
+    assert not host, f'{{N}} meets {{host}}'
+    host.append(N)
+def on_unload(host): host.remove(N)
+def run(): return N
+def stream():
+    while True: yield N
+"""
+
+
+@pytest.mark.parametrize("asked", ["alone", "user", "importer"])
+@pytest.mark.parametrize("away", ["unload", "disable"])
+def test_a_plugin_that_comes_back_waits_for_the_calls_of_before(shop: Workshop, away: str, asked: str) -> None:
+    """X04: two generations that must not overlap don't, also where nothing served in between, and whoever needs it."""
+    manifest = {"handover": "stop-first", "retire_timeout": PATIENCE}
+    shop.plugin("alone", ALONE.format(n=1), manifest)
+    shop.plugin("user", "def run():\n    from ..alone import main\n    return main.N\n", {"depends_on": ["alone"]})
+    shop.plugin("importer", "from ..alone import main\ndef run(): return main.N\n")
+    manager = shop.manager()
+    manager._host.set([])
+    stream = manager.call("alone", "stream")
+    assert next(stream) == 1
+    if away == "unload":
+        manager.unload("alone")
+    else:
+        shop.write("alone", "plugin.json", json.dumps({**manifest, "enabled": False}))
+        manager.reload("alone")
+    shop.plugin("alone", ALONE.format(n=2), manifest)
+    answers: list[Any] = []
+    with running(lambda: answers.append(manager.execute(asked))) as errors:
+        eventually(lambda: manager._hot_loader._retirement._gone._waiters, "a load that waits")
+        assert (next(stream), answers) == (1, [])
+        stream.close()
+    assert (errors, answers) == ([], [2])
+
+
+def test_a_plugin_that_comes_back_while_calls_of_before_do_not_end_is_told_so(shop: Workshop) -> None:
+    """X04: past retire_timeout the first load is refused; it is tried again once they have ended."""
+    shop.plugin("alone", ALONE.format(n=1), {"handover": "stop-first", "retire_timeout": 0.05})
+    manager = shop.manager()
+    manager._host.set([])
+    stream = manager.call("alone", "stream")
+    assert next(stream) == 1
+    manager.unload("alone")
+    with pytest.raises(PluginLoadError, match="calls-in-flight"):
+        manager.execute("alone")
+    stream.close()
+    assert manager.execute("alone") == 1
+
+
+def test_a_plugin_that_comes_back_waits_no_longer_than_an_end_may_take(shop: Workshop) -> None:
+    """X04: an `on_unload` that hangs, of a version that was unloaded, does not keep the plugin away for ever."""
+    with gate("unload") as (opening, _):
+        shop.plugin("subject", stuck("on_unload", opening), LIMITS)
+        manager = shop.manager()
+        manager._host.set([])
+        manager.load("subject")
+        manager.unload("subject")
+        assert manager.execute("subject") == 1
