@@ -77,6 +77,7 @@ class Build:
         from_disk: bool = True,
         pins: Mapping[str, Pin] | None = None,
         held: frozenset[str] = frozenset(),
+        relied_on: set[str] | None = None,
     ) -> None:
         self._parts = parts
         self._registry = parts.registry
@@ -84,6 +85,7 @@ class Build:
         self.left_out: frozenset[str] = frozenset()  # by an attempt that failed: the next one can do without them
         self._wanted = frozenset(fresh)
         self._along: set[str] = set()  # came along unasked: dependents' new bytes, and what was needed and is sound
+        self._relied_on = set() if relied_on is None else relied_on  # they serve, and were taken as they are
         self._held = held  # their new bytes stay out, whoever depends on what
         self.order: list[str] = []
         self.candidates: dict[str, Generation] = {}
@@ -275,6 +277,7 @@ class Build:
         if name in self.candidates:
             return self.candidates[name]
         if name not in self._affected and name in self._registry.serving:
+            self._relied_on.add(name)
             return self._registry.serving[name]
         slot = self._parts.slot_of(name)
         if name in self._loading:

@@ -187,7 +187,7 @@ class HotLoader:
         slot.last = (began, force, outcome)
         return outcome
 
-    def _reload(self, slot: Slot, force: bool) -> Outcome:
+    def _reload(self, slot: Slot, force: bool, *, looks: bool = True) -> Outcome:
         slot.settling = True
         before = self.registry.serving
         try:
@@ -200,13 +200,36 @@ class HotLoader:
             slot.settling = False
         if not fresh:
             return self._telling.nothing_new(slot)
-        outcome = self._replace_what_loads(slot, fresh, before=before, forced=slot.name if force else "")
+        relied_on: set[str] = set()
+        forced = slot.name if force else ""
+        outcome = self._replace_what_loads(slot, fresh, before=before, forced=forced, relied_on=relied_on)
+        if outcome.serving is None and looks and self._look_at(relied_on):
+            slot.refusal = None  # it was tried with what is no longer, or should no longer be, the newest
+            return self._reload(slot, force, looks=False)
         if outcome.serving is None and outcome.error is not None:
             broken = self._slot_of(outcome.error.plugin)
             if broken.kept_out is not None and broken.name not in self.registry.serving:
                 broken.kept_out = broken.refusal = None  # its stand-in is no good: better what lies there than nothing
                 return self._reload(slot, force)
-        return self._rollback.last_good(slot, outcome)
+        outcome = self._rollback.last_good(slot, outcome)
+        if slot.name not in before and outcome.serving is not None and self._checks():
+            again = self._reload(
+                slot, False
+            )  # only now it is known what it uses, and whose new bytes it must come with
+            return outcome if again.serving is not None and not isinstance(again, Reloaded) else again
+        return outcome
+
+    def _checks(self) -> bool:
+        """Tell whether what serves is looked at when somebody needs it; inside a load others wait for us."""
+        return self.registry.hot_reload and transaction.current() is None
+
+    def _look_at(self, names: set[str]) -> bool:
+        """Bring plugins that serve up to date; tell whether anything of them was new."""
+        used = [slot for name in names if (slot := self._slot_of(name)).paused is None] if self._checks() else []
+        new = [slot for slot in used if self.checker.changed(slot)]
+        for slot in new:
+            self._reload(slot, False)
+        return bool(new)
 
     def _settle_all(self, slot: Slot, force: bool) -> dict[str, Snapshot]:
         """Return the settled snapshots of the plugin and its dependencies, as far as they need loading."""

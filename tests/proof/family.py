@@ -275,15 +275,21 @@ class Family:
         old = ((n, call[n]) for call in self.calls for n in back.keys() & call.keys())
         return any(then.alone or back[n].alone for n, then in old)
 
-    def load_first(self, name: str) -> bool:
-        """Load a plugin that doesn't serve, and what it needs; False when none of it fits together as it should."""
+    def load_first(self, name: str, *, looks: bool) -> bool:
+        """Load a plugin that doesn't serve, and what it needs; False when none of it fits together as it should.
+
+        With `looks`, what it uses and serves already is then looked at as well.
+        """
         unclear = [n for n in NAMES if n not in self.serving and self.waits_for_users(n) is None]
         for choose in (self.wanted, self.sound) if not unclear else ():
             together = {name: choose(name)}
             if self.complete(together, choose) and not self.meets(together):
                 self.serves(together)
+                if looks:
+                    self.look(name)
                 return True
-        self.offered = {
+        self.offered = {n: {self.disk[n]} for n in self.serving if looks and n not in self.paused and self.is_new(n)}
+        self.offered |= {
             n: {version for version in (self.wanted(n), self.disk[n], self.last.get(n)) if version is not None}
             for n in NAMES
             if n not in self.serving and self.disk[n].kind != "disabled"
@@ -306,7 +312,9 @@ class Family:
         changed = {n: v for n, v in actual.items() if self.serving.get(n) != v}
         asked = all(version in self.offered.get(n, ()) for n, version in changed.items())
         assert asked, f"{changed} was never asked for"
-        assert actual.keys() >= self.serving.keys(), "a plugin no longer serves"
+        gone = self.serving.keys() - actual.keys()
+        assert gone <= self.with_users({n for n in NAMES if self.disk[n].kind == "disabled"}), f"{gone} no longer serve"
+        self.withdraw(gone)
         assert self.complete(dict(changed), self.disk.__getitem__), f"{changed} is no whole set"
         self.serves(changed)
 

@@ -170,15 +170,15 @@ class Families(RuleBasedStateMachine):
     def _executed(self, name: str) -> None:
         try:
             self.manager.execute(name)
-        except (PluginDisabled, PluginLoadError):
+        except (PluginDisabled, PluginLoadError):  # also where what it uses turns out to be switched off
             assert not self._serves(name)
 
     def _first_load(self, name: str, load: Callable[[], object]) -> None:
         """Load what doesn't serve: from disk where that fits together, else something good from before."""
-        fits = self.family.load_first(name)
+        fits = self.family.load_first(name, looks=self.enabled)
         load()
-        assert not fits or self._serves(name)
         self._take_over()
+        assert not fits or self._serves(name) == (name in self.family.serving)
 
     def _looked(self, name: str) -> None:
         self.family.look(name)

@@ -327,3 +327,43 @@ def test_a_plugin_that_was_needed_for_a_circle_loads_without_it(shop: Workshop) 
     shop.write("base", "main.py", "from ..user import main\nVALUE = 2\ndef run():\n    return VALUE\n")
     assert isinstance(manager.reload("base"), KeptCurrent)
     assert manager.execute("user") == 1
+
+
+@pytest.mark.parametrize("edge", ["declared", "imported"])
+def test_the_first_call_of_a_user_runs_on_the_newest_base(shop: Workshop, edge: str) -> None:
+    """R5 L05: what a plugin uses is looked at before its first execution, too, although nobody knew that it would."""
+    shop.plugin("base", "VALUE = 1\ndef run(): return VALUE\n")
+    manifest = {"depends_on": ["base"]} if edge == "declared" else {}
+    shop.plugin("user", "from ..base.main import VALUE\ndef run(): return VALUE\n", manifest)
+    shop.plugin("needy", "from ..base.main import NEW\ndef run(): return NEW\n", manifest)
+    manager = shop.manager()
+    assert manager.execute("base") == 1
+    shop.write("base", "main.py", "VALUE = 2\ndef run(): return VALUE\n")
+    assert manager.execute("user") == 2
+    shop.write("base", "main.py", "VALUE = 3\nNEW = 'new'\ndef run(): return VALUE\n")
+    assert manager.execute("needy") == "new"
+    assert manager.get_plugin_hot_info("base")["generation"] == 3
+
+
+def test_the_first_call_of_a_user_keeps_out_a_base_that_it_cannot_use(shop: Workshop) -> None:
+    """R5 N12: the new version of what it uses is no good to it: both go on as they fit together."""
+    shop.plugin("base", "VALUE = 1\ndef run(): return 1\n")
+    shop.plugin("user", "from ..base.main import VALUE\ndef run(): return VALUE\n", {"depends_on": ["base"]})
+    manager = shop.manager()
+    assert manager.execute("base") == 1
+    shop.write("base", "main.py", "def run(): return 2\n")
+    assert manager.execute("user") == manager.execute("base") == 1
+    assert manager.get_plugin_hot_info("base")["state"] == "degraded"
+
+
+def test_while_hot_reload_is_disabled_a_first_call_looks_at_nothing_else(shop: Workshop) -> None:
+    """R10: a plugin that comes while nothing is checked runs on what serves."""
+    shop.plugin("base", "VALUE = 1\ndef run(): return VALUE\n")
+    shop.plugin("user", "from ..base.main import VALUE\ndef run(): return VALUE\n", {"depends_on": ["base"]})
+    manager = shop.manager()
+    assert manager.execute("base") == 1
+    manager.disable_hot_reload()
+    shop.write("base", "main.py", "VALUE = 2\ndef run(): return VALUE\n")
+    assert manager.execute("user") == 1
+    manager.enable_hot_reload()
+    assert manager.execute("user") == 2
