@@ -116,7 +116,21 @@ class Map:
         if path.name == "conftest.py":
             return self._below(tests, path.parent, f"{shown} is their conftest")
         if self.is_test_file(path):
-            return self._of_test_file(path, shown)
+            return [*self._of_test_file(path, shown), *self._of_others(path, tests, shown)]
+        return self._of_code(path, tests, shown)
+
+    def _of_others(self, path: Path, tests: Tests, shown: str) -> list[Selected]:
+        """Return the tests of other files that use a test file: sources are such files, too, with --doctest-modules."""
+        if not any(fnmatch.fnmatchcase(path.name, pattern) for pattern in self.test_patterns):
+            return self._of_code(path, tests, shown)
+        real = _real(path)
+        return [
+            Selected(nodeid, f"imported {shown}")
+            for nodeid, test, file in self._used(tests)
+            if (real in test.files or real in file.files) and self.file_of(nodeid) != path
+        ]
+
+    def _of_code(self, path: Path, tests: Tests, shown: str) -> list[Selected]:
         plugin = self._plugin_of(path)
         if plugin is not None:
             name = plugin if path.suffix in (".py", ".json") and not _in_tests(path, self.places[plugin]) else ""

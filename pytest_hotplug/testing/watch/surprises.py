@@ -7,18 +7,27 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-__all__ = ["descriptors", "why_each_run_needs_its_own", "why_never_warm", "why_not_collected", "why_not_fork"]
+__all__ = [
+    "descriptors",
+    "let_own_threads_end",
+    "why_each_run_needs_its_own",
+    "why_never_warm",
+    "why_not_collected",
+    "why_not_fork",
+]
 
 # They clean up nothing that was made before the tests began, or what they clean up is each run's own.
 _HARMLESS = ("_pytest.", "pytest_hotplug.", "xdist.", "pytest_asyncio", "pytest_timeout", "pytest_randomly",
              "pytest_cov", "_hypothesis", "anyio.")  # fmt: skip
 _LAST_HOOKS = ("pytest_sessionfinish", "pytest_unconfigure")
+OWN_THREADS = 2.0  # seconds; they take one
 LINGERS = 0.1  # seconds that the kernel may take to end a thread
 _ORDERS_BY_CACHE = ("lf", "failedfirst", "newfirst", "stepwise")
 
@@ -28,6 +37,14 @@ def why_never_warm(config: pytest.Config) -> str:
     if getattr(config.option, "cov_source", None):
         return "coverage is measured (--cov)"
     return ""
+
+
+def let_own_threads_end() -> None:
+    """Wait for threads of ours that end by themselves once they have nothing to do: loads run on one."""
+    deadline = time.monotonic() + OWN_THREADS
+    for thread in threading.enumerate():
+        if thread.name == "hotplug-reload":
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def why_not_fork() -> str:

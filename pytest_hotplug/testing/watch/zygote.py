@@ -32,6 +32,7 @@ from pytest_hotplug.testing.watch.messages import Messages, Order, Remembered
 from pytest_hotplug.testing.watch.parked import Parked, Work
 from pytest_hotplug.testing.watch.surprises import (
     descriptors,
+    let_own_threads_end,
     why_each_run_needs_its_own,
     why_not_collected,
     why_not_fork,
@@ -166,6 +167,7 @@ class Collected:
         # A module that reads the environment at import must see it as conftests have made it.
         same = environment == self._before.environment
         armed["modules"] = _modules_worth_preloading(self._config.rootpath) if same else []
+        let_own_threads_end()
         armed["unfit"] = why_not_fork() or why_not_collected(self._config, self._before.descriptors)
         freeze()
         return armed
