@@ -57,6 +57,7 @@ class Child:
         self._config = config
         self._tells = tells
         self._order = Order(None)
+        self._held_back: set[str] = set()  # chosen, and pending still when other options leave it out
         self._stopped = ""  # what interrupted the run
         self.code: int | None = None  # the session's exit status, once it is over
         self._root = config.rootpath
@@ -94,6 +95,9 @@ class Child:
             for facts in told:
                 if files is None or self._shown(facts["path"]) in files:
                     self._tells.send("file", **facts)
+        if order.leads:  # ids may be others than when the watcher heard of them last
+            there = [item.nodeid for item in items]
+            self._tells.send("collected", tests=[n for n in there if files is None or file_of(n) in files])
         self._keep_chosen(items)
         if order.leads:
             self._tells.send("planned", tests=[item.nodeid for item in items])
@@ -106,9 +110,24 @@ class Child:
 
     # -- choosing -------------------------------------------------------------------------------
 
+    @pytest.hookimpl(tryfirst=True, specname="pytest_collection_modifyitems")
+    def pytest_hold_back(self, items: list[pytest.Item]) -> None:
+        """Note what of the chosen is there: earlier results (--lf, --sw) may leave some out, but not for good."""
+        option = self._config.option
+        if getattr(option, "lf", False) or getattr(option, "stepwise", False):
+            there = [item.nodeid for item in items]
+            files = set(map(file_of, there))
+            skipped = {n for n in self._order.chosen or () if file_of(n) not in files}  # --lf collects no other files
+            self._held_back = {*filter(self._order.holds(), there), *filter(self._is_in_a_file, skipped)}
+
+    def _is_in_a_file(self, nodeid: str) -> bool:
+        return (self._root / file_of(nodeid)).exists()
+
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        self._tells.send("collected", tests=[item.nodeid for item in items])
+        here = [item.nodeid for item in items]
+        left_out = {nodeid for nodeid in self._held_back.difference(here) if "::" in nodeid}
+        self._tells.send("collected", tests=[*here, *left_out])
         dropped = self._keep_chosen(items)
         if dropped:
             config.hook.pytest_deselected(items=dropped)
@@ -126,7 +145,8 @@ class Child:
         return dropped
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        self._tells.send("planned", tests=[item.nodeid for item in session.items])
+        planned = [item.nodeid for item in session.items]
+        self._tells.send("planned", tests=[*planned, *self._held_back.difference(planned)])
 
     # -- recording ------------------------------------------------------------------------------
 
@@ -225,13 +245,23 @@ class Child:
     def pytest_enter_pdb(self) -> None:
         self._debugged = True
 
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
+        """Say what repeats a failure, as the header that is left out would."""
+        seed = getattr(self._config.option, "randomly_seed", None)
+        if exitstatus and isinstance(seed, int) and not self._order.first:
+            terminalreporter.write_line(f"Using --randomly-seed={seed}")
+
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         self._stopped = str(excinfo.value) or excinfo.typename
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_sessionfinish(self, exitstatus: int) -> Iterator[None]:
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> Iterator[None]:
         yield
         self.code = int(exitstatus)
+        if self._stopped and session.testsfailed and getattr(self._config.option, "stepwise", False):
+            # --sw ends a run as Ctrl-C does, but means what -x means
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            self.code, self._stopped = int(session.exitstatus), ""
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:

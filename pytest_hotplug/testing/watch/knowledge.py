@@ -112,7 +112,10 @@ class Knowledge:
         elsewhere = [nodeid for nodeid in self._known.tests if nodeid not in there]
         for nodeid in elsewhere:
             self._known.forget(nodeid)
-        gone = self._learned.intersection(elsewhere)  # others may belong to a part that this watch leaves out
+        functions = set(map(_function_of, there))
+        gone = [  # others may belong to a part that this watch leaves out
+            nodeid for nodeid in elsewhere if nodeid in self._learned or _function_of(nodeid) in functions
+        ]
         for path, (digest, blocks) in contents.blocks_read.items():
             self._stored.blocks[path, digest] = blocks
         self._keep(partial(self._around.storage.write, learned, [*gone, *self._unsure], contents.blocks_read))
@@ -164,3 +167,9 @@ class Knowledge:
     def _names(self, paths: Iterable[Path]) -> list[str]:
         names = (self._around.first_party.name(os.path.realpath(path)) for path in paths)
         return [name for name in names if name]
+
+
+def _function_of(nodeid: str) -> str:
+    """Return a node id without its parameters, which may be others in each run: a clock, an address."""
+    file, _, test = nodeid.partition("::")
+    return f"{file}::{test.partition('[')[0]}"

@@ -71,7 +71,15 @@ class WatchLoop:
         self._hosting = Hosting(project, settings, self._agenda, self._inbox, self._voice)
         place = _place(config, self._changes, out)
         child_out = out if events == "-" else None
-        self._runs = Runs(config, place, child_out, self._inbox, self._voice.fallback, self._voice.log.write)
+        self._runs = Runs(
+            config,
+            place,
+            child_out,
+            self._inbox,
+            self._voice.fallback,
+            self._voice.log.write,
+            lambda: self._changes.map.tests,
+        )
         self._lending = Lending(self._voice.screen)
         self._rounds = Rounds(
             self._changes, self._results, self._runs, self._hosting, self._lending, self._agenda, self._voice

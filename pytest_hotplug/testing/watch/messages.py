@@ -32,7 +32,8 @@ class Order:
     """What to run: node ids and test files, None for all; `part` is what one of several processes does of it.
 
     Tests that stand in `ahead` come before all others; those in `standing` don't run even among all. Of
-    the files in `measure` the run tells which lines it executed.
+    the files in `measure` the run tells which lines it executed. `known` are the tests of the chosen files
+    that the watcher knows: others there are new, or have another id each time, and run as well.
     """
 
     chosen: Sequence[str] | None
@@ -42,14 +43,18 @@ class Order:
     ahead: Sequence[str] = ()
     standing: Sequence[str] = ()
     measure: Sequence[str] = ()
+    known: Sequence[str] = ()
 
     def holds(self) -> Callable[[str], bool]:
         """Return what tells whether a test is to run, by its node id."""
         if self.chosen is None:
             standing = frozenset(self.standing)
             return lambda nodeid: nodeid not in standing
-        chosen = frozenset(self.chosen)
-        return lambda nodeid: nodeid in chosen or file_of(nodeid) in chosen
+        chosen, known = frozenset(self.chosen), frozenset(self.known)
+        files = frozenset(map(file_of, chosen))
+        return lambda nodeid: (
+            nodeid in chosen or file_of(nodeid) in chosen or (nodeid not in known and file_of(nodeid) in files)
+        )
 
     def facts(self) -> dict[str, Any]:
         """Return what `Order(**facts)` makes the same order of."""

@@ -42,6 +42,7 @@ class Runs:
         inbox: queue.SimpleQueue[Message],
         tell: Callable[[str], None],
         log: Callable[..., None],
+        known: Callable[[], Iterable[str]],
     ) -> None:
         self._place = place
         self._child_out = child_out
@@ -49,8 +50,9 @@ class Runs:
         self._told: set[str] = set()
         self._tell = tell
         self._log = log
+        self._known = known  # the tests that there are, as far as the watch knows
         self._never = _why_always_cold(config)
-        self._asked_for: int | None = getattr(config.option, "numprocesses", None)
+        self._asked_for: int | str | None = getattr(config.option, "numprocesses", None)
         self._one = _wants_one_process(config)
         self._processes = 1 if self._one else _processes(self._asked_for)
         self._chain = Chain(place, inbox, self._tell_once)
@@ -78,6 +80,9 @@ class Runs:
         """Begin a run; `seconds` is how long tests took."""
         self._chain.disarm()
         self._chain.look_at_environment()
+        files = _files(order)
+        if files is not None:
+            order = replace(order, known=[nodeid for nodeid in self._known() if file_of(nodeid) in files])
         run, level, because = self._begin(order, seconds)
         processes = run.processes if isinstance(run, WarmRun) else 1
         self._log("run", level=level, because=because, processes=processes)
@@ -167,9 +172,9 @@ def _wants_one_process(config: pytest.Config) -> str:
     return next((name for name, given in {**reasons, "--trace": option.trace}.items() if given), "")
 
 
-def _processes(asked_for: int | None) -> int:
-    """Return how many processes a run may use: as many as cores, or as `-n` says."""
-    return len(os.sched_getaffinity(0)) if asked_for is None else max(1, asked_for)
+def _processes(asked_for: int | str | None) -> int:
+    """Return how many processes a run may use: as `-n` says, or as many as cores (`auto`, `logical`, nothing)."""
+    return max(1, asked_for) if isinstance(asked_for, int) else len(os.sched_getaffinity(0))
 
 
 def _files(order: Order) -> frozenset[str] | None:
