@@ -178,17 +178,17 @@ class Retirement:
         tell_problems(self._events, generation.name, generation.number, problems)
 
     def _forget(self, generation: Generation) -> None:
-        """Let go of a generation that has ended."""
-        generation.context.stopping.set()
-        # The typing caches pin every generation of a perfectly clean plugin until they are cleared.
-        for cleanup in getattr(typing, "_cleanups", ()):
-            cleanup()
+        """Let go of a generation that has ended; may be repeated."""
         with self._lock:
             self._lingering.pop(generation, None)
         with self._gone.lock:
             self._gone.ring()
 
     def _say_retired(self, generation: Generation) -> None:
+        generation.context.stopping.set()  # once: a signal may leave the lock inside of it taken
+        # The typing caches pin every generation of a perfectly clean plugin until they are cleared.
+        for cleanup in getattr(typing, "_cleanups", ()):
+            cleanup()
         self._events.post(Event("retired", generation.name, generation.number, generation.version, generation.digest))
         LOG.info("hotplug.retired", extra={"plugin": generation.name, "generation": generation.number})
 
