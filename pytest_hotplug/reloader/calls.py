@@ -87,7 +87,10 @@ class Calls:
 
         def work() -> Any:
             mine = _take_out(box)
-            return self._leases.call(mine, function, *args, **kwargs) if mine is not None else None
+            if mine is None:
+                return None
+            self._leases.moved(mine)
+            return self._leases.call(mine, function, *args, **kwargs)
 
         try:
             return await asyncio.to_thread(work)

@@ -8,6 +8,8 @@ held by that one's life. Knows nothing of what retiring means.
 from __future__ import annotations
 
 import inspect
+import itertools
+import threading
 import time
 import weakref
 from collections import deque
@@ -46,11 +48,12 @@ class Lease:
     when it is collected.
     """
 
-    __slots__ = ("_leases", "counted", "generation")
+    __slots__ = ("_leases", "counted", "generation", "number")
 
-    def __init__(self, leases: Leases, generation: Generation) -> None:
+    def __init__(self, leases: Leases, generation: Generation, number: int) -> None:
         self._leases = leases
         self.generation = generation
+        self.number = number
         self.counted = False
 
     def __del__(self) -> None:
@@ -63,8 +66,11 @@ class Leases:
 
     def __init__(self) -> None:
         self._holds: dict[Generation, _Hold] = {}
+        self._numbers = itertools.count(1)
+        # By lease: on which thread its call runs (None: on none in particular), for a fork leaves the others behind.
+        self._taken: dict[int, tuple[int | None, Generation]] = {}
         self._gated: dict[str, object] = {}  # by plugin: who closed its gate
-        # Guards _holds and _gated; also where calls wait at a gate and a gate waits for calls.
+        # Guards _holds, _taken and _gated; also where calls wait at a gate and a gate waits for calls.
         self._changed = Bell()
         self._open_results: dict[weakref.finalize[..., Any], weakref.ref[Any]] = {}
         # A result may be collected anywhere, even in a thread that holds the lock above: what its
@@ -74,19 +80,28 @@ class Leases:
         self._due: dict[Generation, Callable[[], None]] = {}
 
     def after_fork(self) -> None:
-        """Start, in a child process, with no lock and no gate that a thread of the parent must open."""
+        """Start, in a child process, with no lock, no gate and no call that takes a thread of the parent to end."""
         self._changed = Bell()
         self._gated = {}
+        own = threading.get_ident()
+        for number, (thread, generation) in list(self._taken.items()):
+            if thread is not None and thread != own:
+                del self._taken[number]
+                hold = self._hold(generation)
+                hold.calls -= 1
+                if not hold.calls + hold.bindings:
+                    del self._holds[generation]  # what waited for that waits in the parent
 
     def take(self, name: str, current: Callable[[], Generation | None], *, wait: bool = True) -> Lease | None:
         """Pin what `current()` says, in one step, None when it is None; while `name` is gated wait, or return None."""
         while True:
-            lease = None
+            lease, number, thread = None, next(self._numbers), threading.get_ident()
             with self._changed.lock:
                 is_open = name not in self._gated
                 if is_open and (generation := current()) is not None:
-                    lease, hold = Lease(self, generation), self._hold(generation)
-                    # No signal handler runs between these two: neither is a call.
+                    lease, hold = Lease(self, generation, number), self._hold(generation)
+                    # No signal handler runs between these: none is a call.
+                    self._taken[number] = thread, generation
                     hold.calls += 1
                     lease.counted = True
             self._sweep()
@@ -103,13 +118,14 @@ class Leases:
         """End one call's lease; without effect when it has ended."""
         generation = lease.generation
         with self._changed.lock:
-            if lease.counted:
+            if lease.counted and lease.number in self._taken:
                 hold = self._hold(generation)
                 # No signal handler runs from here to the ring: nothing of it is a call.
                 if hold.calls + hold.bindings == 1:
                     if hold.when_idle is not None:
                         self._due[generation] = hold.when_idle
                     del self._holds[generation]  # a refused generation, too, must not stay here
+                del self._taken[lease.number]
                 hold.calls -= 1
                 lease.counted = False
                 self._changed.ring()  # a gate waits for calls, and for nothing else
@@ -118,6 +134,13 @@ class Leases:
     def give_back_later(self, lease: Lease) -> None:
         """End a lease from a finalizer, which may run anywhere."""
         self._collected.append(lease)
+        self._sweep()
+
+    def moved(self, lease: Lease, *, to_any: bool = False) -> None:
+        """Note that a call goes on on this thread, or on whichever one consumes its result."""
+        with self._changed.lock:
+            if lease.number in self._taken:
+                self._taken[lease.number] = None if to_any else threading.get_ident(), lease.generation
         self._sweep()
 
     def bind(self, generation: Generation) -> None:
@@ -266,6 +289,7 @@ class Leases:
         return result
 
     def _until_done(self, lease: Lease, wrap: Callable[[Callable[[], None]], Any]) -> Any:
+        self.moved(lease, to_any=True)
         once = weakref.finalize(life := _Life(), self.give_back_later, lease)
         once.atexit = False
         wrapped = wrap(lambda: _end(once))

@@ -360,3 +360,27 @@ def test_a_result_of_reload_inside_load_names_what_serves(shop: Workshop) -> Non
     (said,) = manager.execute("eager")
     assert isinstance(said, KeptCurrent)
     assert (said.reason, said.serving) == ("loading", 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_calls_of_other_threads_do_not_count_in_a_forked_child(shop: Workshop) -> None:
+    """N10: their threads exist in the parent alone; the child's own calls and what it may still consume go on."""
+    shop.plugin("subject", "def wait(inside, gate):\n    inside.set()\n    gate.wait(10)\ndef stream(): yield 1\n")
+    shop.write(
+        "subject", "main.py", shop.plugins.joinpath("subject", "main.py").read_text() + "def run(work): return work()\n"
+    )
+    manager = shop.manager()
+    stream = manager.call("subject", "stream")
+    inside, gate = threading.Event(), threading.Event()
+
+    def counts() -> bool:
+        return bool(manager.health()["calls_in_flight"] == 2)
+
+    with running(lambda: manager.call("subject", "wait", inside, gate)):
+        assert inside.wait(PATIENCE)
+        assert manager.health()["calls_in_flight"] == 2
+        statuses = manager.execute("subject", work=lambda: statuses_of_children(counts, 1))
+        gate.set()
+    assert statuses == [0], "the stream and the call that forked; the other thread's is gone"
+    stream.close()
+    eventually(lambda: manager.health()["calls_in_flight"] == 0, "the end of all calls in the parent")
