@@ -223,6 +223,7 @@ def watched(project: AffectedProject) -> Iterator[Watched]:
 
 def test_what_a_watch_runs_in_a_project_of_every_shape(project: AffectedProject, watched: Watched) -> None:
     """The same tests as the selection, red and green with the bytes; only what was imported is collected anew."""
+    just_before: set[str] = set()  # saved so soon after the verdict, these may come along
     for file, old, new, tests, fail in EDITS:
         already = len(watched.events)
         save(project.path / file, old.strip(), new.strip())
@@ -230,7 +231,8 @@ def test_what_a_watch_runs_in_a_project_of_every_shape(project: AffectedProject,
         verdict = watched.verdict()
         assert {last(failure["nodeid"]) for failure in verdict["failures"]} == (tests if fail else set()), file
         ran = {last(event["nodeid"]) for event in watched.events[already:] if event["event"] == "report"}
-        assert ran == tests, file
+        assert tests <= ran <= tests | just_before, file
+        just_before = tests
         assert level == ("collected" if file.startswith("plugins") else "configured"), watched.events_of("run")
         if level != "collected":
             watched.next("armed")
