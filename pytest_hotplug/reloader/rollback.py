@@ -148,6 +148,7 @@ class Rollback:
         if self._serve_copy(slot, tried) is not None:  # its new bytes only need the broken one: those before may not
             self._serve_copy(broken, set())
         elif (again := self._serve_on_copies(slot)) is not None:
+            self._serve_copy(broken, set())  # it may fit together with those
             return again
         serving = self._parts.registry.serving.get(slot.name)
         return replace(outcome, serving=serving.number if serving else None)

@@ -251,7 +251,7 @@ class Family:
         """Remember for whose sake versions were refused, where that is plain: one alone is new, and lacks something."""
         users = together.keys() - wanted.keys()
         plain = len(wanted) == 1 and users and not self.waits(set(together), together)
-        plain = plain and all(together[n] == self.serving[n] for n in users)
+        plain = plain and all(together[n] == self.serving.get(n) for n in users)
         for n, version in wanted.items():
             lacking = plain and version.kind == "withholds" and not _leads_back(n, {**self.serving, **together})
             direct = {user: self.disk[user] for user in users if n in together[user].uses}

@@ -418,6 +418,23 @@ def test_what_was_refused_for_a_user_does_not_serve_after_a_restart_whoever_is_l
     assert manager.execute("base") == manager.execute("user") == 3
 
 
+@pytest.mark.parametrize("first", ["left", "base"])
+def test_a_broken_plugin_whose_good_version_fits_only_old_ones_serves_after_a_restart(
+    shop: Workshop, kept: dict[str, Any], first: str
+) -> None:
+    """R31: right is broken and base has come to need it: called after one that serves, it serves what served last."""
+    shop.plugin("base", "VALUE = 1\ndef run():\n    return VALUE\n")
+    for name in ("left", "right"):
+        shop.plugin(name, "from ..base.main import VALUE\ndef run():\n    return VALUE\n", {"depends_on": ["base"]})
+    manager = shop.manager(**kept)
+    assert manager.execute("left") == manager.execute("right") == 1
+    shop.write("right", "main.py", "def run(:\n")
+    shop.write("base", "main.py", "from ..right import main\nVALUE = 2\ndef run():\n    return VALUE\n")
+    assert manager.execute("right") == manager.execute("base") == manager.execute("left") == 1
+    manager = again(shop, manager, kept)
+    assert [manager.execute(name) for name in (first, "left", "base", "right")] == [1, 1, 1, 1]
+
+
 def test_what_was_refused_for_a_user_serves_once_that_one_no_longer_minds(shop: Workshop, kept: dict[str, Any]) -> None:
     """R31 R5: a user that is mended or taken away while nothing runs, or unloaded, keeps nothing out any more."""
 
