@@ -153,7 +153,8 @@ class Retirement:
         self._events.deliver()
 
     def _unload_watched(self, generation: Generation) -> None:
-        late = threading.Timer(self.patience_with(generation), self._say_late, (generation,))
+        facts = (generation.name, generation.number, self.limit_of(generation))  # the timer must not hold it
+        late = threading.Timer(self.patience_with(generation), self._say_late, facts)
         late.name, late.daemon = f"hotplug-late-{generation.name}-{generation.number}", True
         try:
             late.start()
@@ -163,11 +164,12 @@ class Retirement:
             self._unload(generation)
         finally:
             late.cancel()
+            if late.ident is not None:
+                late.join(GRACE)  # at once, unless it is just telling somebody
 
-    def _say_late(self, generation: Generation) -> None:
-        limit = self.limit_of(generation)
+    def _say_late(self, name: str, number: int, limit: float) -> None:
         said = f"on_unload (or an undo) has not ended within {limit:g} s; its thread can't be killed"
-        tell_problems(self._events, generation.name, generation.number, [said])
+        tell_problems(self._events, name, number, [said])
         self._events.deliver()
 
     def _unload(self, generation: Generation) -> None:
