@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from pytest_hotplug.reloader.discovery import Found, find_plugins
+from pytest_hotplug.reloader.errors import UsageError
 from pytest_hotplug.reloader.settings import Layout, Settings, layouts, read_settings
+from pytest_hotplug.testing.options import given_option
 
 __all__ = ["TestProject", "find_test_project"]
 
@@ -50,14 +52,17 @@ def find_test_project(config: pytest.Config) -> TestProject | None:
 def _overrides(config: pytest.Config) -> dict[str, Any]:
     """Return what options and ini say; relative directories count from where they were written."""
     found: dict[str, Any] = {}
-    given = config.getoption("hotplug_plugins", default=None)
+    given = given_option(config, "hotplug_plugins")
     ini = config.getini("hotplug_plugins")
+    for place in given or ():
+        if not (config.invocation_params.dir / place).is_dir():
+            raise UsageError(f"--hotplug-plugins={place}: there is no such directory", "no-such-directory")
     if given:
         found["plugin_dirs"] = tuple(str((config.invocation_params.dir / d).resolve()) for d in given)
     elif ini:
         found["plugin_dirs"] = tuple(str(config.rootpath / d) for d in ini)
     for name, setting in (("hotplug_poll", "poll_interval"), ("hotplug_debounce", "debounce")):
-        value = config.getoption(name, default=None)
+        value = given_option(config, name)
         value = config.getini(name) if value is None else value
         if value is not None and float(value) >= 0:
             found[setting] = float(value)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_hotplug.testing.options import given_option
 from pytest_hotplug.testing.stash import CHOSEN_BY_WATCHER, SESSION, ZYGOTE, ZYGOTE_WORK
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def _may_hold_plugins(config: pytest.Config) -> bool:
     """Tell, without importing anything, whether a plugin dir could be configured here."""
-    if config.getoption("hotplug_plugins", default=None) or config.getini("hotplug_plugins"):
+    if given_option(config, "hotplug_plugins") or config.getini("hotplug_plugins"):
         return True
     if "HOTPLUG_PLUGIN_DIRS" in os.environ:
         return True

@@ -11,6 +11,7 @@ import os
 import pytest
 
 from pytest_hotplug.reloader.project import default_package, find_project, plugin_dir_path, settings_table
+from pytest_hotplug.testing.options import given_option
 from pytest_hotplug.testing.places import PluginRoot
 
 __all__ = ["plugin_roots"]
@@ -30,7 +31,7 @@ def plugin_roots(config: pytest.Config) -> list[PluginRoot]:
 
 def _given_elsewhere(config: pytest.Config) -> bool:
     return bool(
-        config.getoption("hotplug_plugins", default=None)
+        given_option(config, "hotplug_plugins")
         or config.getini("hotplug_plugins")
         or any(name.startswith("HOTPLUG_") for name in os.environ)
     )

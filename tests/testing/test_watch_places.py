@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -271,3 +272,37 @@ def test_a_suspension_stops_the_run_too(project: Path, shell: Shell) -> None:
 def state_of(pid: int) -> str:
     """Return the state of a process: R, S, T (stopped)."""
     return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+
+
+@pytest.mark.parametrize("way", ["moved", "deleted"])
+def test_a_project_that_is_gone_ends_the_watch(project: Path, way: str) -> None:
+    """I move or delete the directory that I watch: one line says so, no traceback, and the exit code isn't 0."""
+    with Watched(project) as watched:
+        watched.verdict()
+        if way == "moved":
+            project.rename(project.with_name("elsewhere"))
+        else:
+            shutil.rmtree(project)
+        while "[project-gone]" not in watched.next("fallback")["reason"]:
+            pass  # its warm processes may have ended before
+        assert watched.process.wait(20) == 1
+        assert "Traceback" not in "".join(watched.said)
+
+
+def test_a_plugin_dir_of_the_command_line_is_all_that_is_needed(project: Path) -> None:
+    """--hotplug-plugins counts from the start, also where no other plugin dir is."""
+    (project / "plugins").rename(project / "mine")
+    (project / "pyproject.toml").write_text("[tool.pytest.ini_options]\n")
+    command = [sys.executable, "-m", "pytest", "--hotplug-plugins=mine", "-q", "mine"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1, done.stdout  # pipeline names the package that its plugin dir gives to greeter
+    assert "test_it_counts" not in done.stdout
+    assert "2 passed" in done.stdout
+
+
+def test_a_plugin_dir_that_is_not_there_is_refused(project: Path) -> None:
+    """A typo in --hotplug-plugins is told before anything runs."""
+    command = [sys.executable, "-m", "pytest", "--hotplug-plugins=nosuch", "-q"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 4
+    assert "--hotplug-plugins=nosuch: there is no such directory [no-such-directory]" in done.stderr

@@ -104,7 +104,7 @@ def watch_roots(top: Path, plugin_dirs: Iterable[Path]) -> tuple[Path, ...]:
     """Return the directories to watch: the plugin dirs, and what lies in the project but is no environment."""
     inside = [
         entry
-        for entry in sorted(top.iterdir())
+        for entry in sorted(_entries(top))
         if entry.is_dir() and not _is_skipped(entry) and not (entry / "pyvenv.cfg").exists()
     ]
     outside = [path for path in plugin_dirs if not any(path.is_relative_to(entry) for entry in inside)]
@@ -116,9 +116,13 @@ def _is_skipped(path: Path) -> bool:
 
 
 def _files_in(directory: Path) -> list[Path]:
+    return [path for path in _entries(directory) if path.is_file() and not _is_skipped(path)]
+
+
+def _entries(directory: Path) -> list[Path]:
     try:
-        return [path for path in directory.iterdir() if path.is_file() and not _is_skipped(path)]
-    except OSError:
+        return list(directory.iterdir())
+    except OSError:  # it is gone, or closed to us
         return []
 
 

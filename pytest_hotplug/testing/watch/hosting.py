@@ -105,6 +105,7 @@ class Hosting:
         if self._ends > RESTARTS:
             self._voice.fallback(f"the plugin host ended {self._ends} times; it is not started again")
             return
-        self._voice.fallback(f"a plugin ended the host process (exit code {code}); it is started again")
+        ended = f"was ended by signal {-code}" if code < 0 else f"was ended by a plugin (exit code {code})"
+        self._voice.fallback(f"the host process {ended}; it is started again")
         self._hosted.clear()
         self.start()

@@ -111,6 +111,11 @@ class WatchLoop:
             self._watch()
         except _Finished:
             pass
+        except OSError:  # whatever was about to be done there
+            if self._changes.root.is_dir():
+                raise
+            self._results.trouble = f"{self._changes.root} is gone, so the watch ends [project-gone]"
+            self._voice.fallback(self._results.trouble)
         finally:
             self._rounds.cancel()
             self._runs.stop()
@@ -164,6 +169,8 @@ class WatchLoop:
     def _look_again_and_again(self, keys: Keys) -> None:
         if not self._voice.log.is_wanted():
             raise _Finished
+        if not self._changes.root.is_dir():
+            raise FileNotFoundError(self._changes.root)
         keys.retake()
         self._lending.lend()
         self._rounds.look_at_top()

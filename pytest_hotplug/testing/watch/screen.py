@@ -108,6 +108,7 @@ class Screen:
         """Print the verdict line, and below it the tests that still fail."""
         counts = verdict.counts
         words = [f"{counts[name]} {name}" for name in ("failed", "errors", "passed", "skipped") if counts[name]]
+        words = ["1 error" if word == "1 errors" else word for word in words]
         good = not (counts["failed"] or counts["errors"] or verdict.still)
         text = f"hotplug: {', '.join(words) or 'no tests ran'} in {seconds:.2f} s"
         if verdict.outdated:
