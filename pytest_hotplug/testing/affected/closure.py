@@ -1,14 +1,16 @@
 """What imports bring along: a module's body runs once per process, and whoever imports it depends on it.
 
 Import statements are read from the source and resolved to files that may be meant, more rather than
-fewer; what executed what is added by those who saw it. A file that imports by a computed name may
-import anything. Executes nothing.
+fewer; what executed what is added by those who saw it. A text that is the name of a module counts as
+an import of it: `mock.patch("conf.TAX", 5)`. A file that imports by a computed name may import
+anything. Executes nothing.
 """
 
 from __future__ import annotations
 
 import ast
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -17,18 +19,30 @@ from pytest_hotplug.testing.affected.first_party import FirstParty
 
 __all__ = ["Imports", "ImportsOf", "read_imports"]
 
-_BY_NAME = {"__import__", "import_module", "run_path", "run_module", "spec_from_file_location"}
+_BY_NAME = {
+    "__import__", "import_module", "run_path", "run_module", "spec_from_file_location", "importorskip", "resolve_name",
+}  # fmt: skip
+_TEXT = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*)(?::[\w.]*)?")  # "package.module.name", "package.module:name"
 _DOCSTRINGS = {"__doc__", "getdoc"}
 
 
 class Imports:
     """The import statements of one source.
 
-    `computed`: a module is named by an expression; `reads_docstrings`: what `__doc__` says matters to it.
+    `texts`: what may be the name of a module, or of something in it; `computed`: a module is named by an
+    expression; `reads_docstrings`: what `__doc__` says matters to it.
     """
 
-    def __init__(self, names: Sequence[tuple[str, int]], *, computed: bool, reads_docstrings: bool) -> None:
+    def __init__(
+        self,
+        names: Sequence[tuple[str, int]],
+        texts: Iterable[str] = (),
+        *,
+        computed: bool = False,
+        reads_docstrings: bool = False,
+    ) -> None:
         self.names = names
+        self.texts = texts
         self.computed = computed
         self.reads_docstrings = reads_docstrings
 
@@ -38,8 +52,9 @@ def read_imports(data: bytes) -> Imports:
     try:
         tree = ast.parse(data)
     except (SyntaxError, ValueError, RecursionError):
-        return Imports((), computed=False, reads_docstrings=False)  # it can't be executed
+        return Imports(())  # it can't be executed
     names: list[tuple[str, int]] = []
+    texts: set[str] = set()
     computed = reads_docstrings = False
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -48,6 +63,10 @@ def read_imports(data: bytes) -> Imports:
             module = node.module or ""
             names += [(f"{module}.{alias.name}".lstrip("."), node.level) for alias in node.names]
             names.append((module, node.level))
+        elif isinstance(node, ast.Constant):
+            named = _TEXT.fullmatch(node.value) if isinstance(node.value, str) else None
+            if named:
+                texts.add(named[1])
         elif isinstance(node, ast.Name | ast.Attribute) and _word(node) in _DOCSTRINGS:
             reads_docstrings = True
         elif isinstance(node, ast.Call) and _word(node.func) in _BY_NAME:
@@ -56,7 +75,7 @@ def read_imports(data: bytes) -> Imports:
                 names.append((first.value.lstrip("."), 1 if first.value.startswith(".") else 0))
             else:
                 computed = True
-    return Imports(names, computed=computed, reads_docstrings=reads_docstrings)
+    return Imports(names, texts, computed=computed, reads_docstrings=reads_docstrings)
 
 
 def _word(node: ast.expr) -> str:
@@ -74,6 +93,7 @@ class ImportsOf:
         self._computed: set[str] = set()
         self._read_docstrings: set[str] = set()
         self._exist: dict[str, bool] = {}
+        self._tops: set[str] | None = None
 
     def closure(self, files: Iterable[str]) -> frozenset[str]:
         """Return the files and everything that they import, transitively."""
@@ -109,6 +129,8 @@ class ImportsOf:
             return
         for name, level in imports.names:
             yield from self._files(name, level, path)
+        for text in imports.texts:
+            yield from self._meant_by(text)
         if imports.computed:
             self._computed.add(file)
         if imports.reads_docstrings:
@@ -130,6 +152,25 @@ class ImportsOf:
                 yield from self._named(file)
         for place in places:
             yield from self._below(place, name)
+
+    def _meant_by(self, text: str) -> Iterator[str]:
+        """Yield the files of the modules that a text names, from the whole down to the first of its words."""
+        name = text
+        while name:
+            file = getattr(sys.modules.get(name), "__file__", None)
+            if isinstance(file, str):
+                yield from self._named(file)
+            name = name.rpartition(".")[0]
+        if text.partition(".")[0] in self._top_names():
+            for place in self._roots:
+                yield from self._below(place, text)
+
+    def _top_names(self) -> set[str]:
+        """Return the first words that names of first-party modules may have: most texts are none of them."""
+        if self._tops is None:
+            own = [root for root in self._roots if self._first_party.name(root) and os.path.isdir(root)]
+            self._tops = {entry.partition(".")[0] for root in own for entry in os.listdir(root)}
+        return self._tops
 
     def _below(self, place: str, name: str) -> Iterator[str]:
         if self._is_file(os.path.join(place, "__init__.py")) and place not in self._roots:

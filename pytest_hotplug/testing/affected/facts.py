@@ -22,7 +22,7 @@ class Facts:
     files: set[str] = field(default_factory=set)  # opened, or looked for in vain
     listings: set[str] = field(default_factory=set)  # directories
     plugins: set[str] = field(default_factory=set)  # directories of plugins that the reloader looked at
-    imports: set[str] = field(default_factory=set)  # files whose module was executed
+    imports: set[str] = field(default_factory=set)  # files whose module was executed, or found by its name
     everything: bool = False  # a process was started, and nobody knows what it used
 
     def add(self, other: Facts) -> None:

@@ -43,6 +43,7 @@ class Listener(Protocol):
     def opened(self, path: str, *, writes: bool) -> None: ...
     def listed(self, path: str) -> None: ...
     def executes(self, code: CodeType) -> None: ...
+    def finds_module(self, file: str) -> None: ...
     def starts_process(self, arguments: list[str]) -> None: ...
     def looks_at_plugin(self, path: str) -> None: ...
     def copies_plugin(self, original: str, copy: str) -> None: ...
@@ -110,6 +111,12 @@ def _exec(listener: Listener, code: object, *_: object) -> None:
         listener.executes(code)
 
 
+def _unpickle(listener: Listener, module: object, *_: object) -> None:
+    file = getattr(sys.modules.get(str(module)), "__file__", None)  # one that isn't there yet will be executed
+    if isinstance(file, str):
+        listener.finds_module(file)
+
+
 def _start(listener: Listener, program: object = "", arguments: object = (), *_: object) -> None:
     if not _is_asked_by_code():
         return
@@ -153,6 +160,7 @@ _HANDLERS: dict[str, Callable[..., None]] = {
     "os.scandir": _list,
     "sqlite3.connect": _connect,  # reads in C, without an event of its own
     "exec": _exec,
+    "pickle.find_class": _unpickle,
     "subprocess.Popen": _start,
     "os.system": _start,
     "os.exec": _start,

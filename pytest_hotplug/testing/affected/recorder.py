@@ -179,6 +179,11 @@ class Recorder:
             self.opened(path, writes=False)
         self._credit(lambda facts: setattr(facts, "everything", True))
 
+    def finds_module(self, file: str) -> None:
+        name = self.first_party.name(file) if file.endswith(".py") else ""
+        if name:
+            self._credit(lambda facts: facts.imports.add(name))
+
     def executes(self, code: CodeType) -> None:
         path = code.co_filename
         name = self.first_party.name(path) if path.endswith(".py") else ""

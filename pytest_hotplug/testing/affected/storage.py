@@ -23,7 +23,7 @@ from pytest_hotplug.testing.affected.map import Map, Seen, Test
 
 __all__ = ["Storage", "Stored"]
 
-SCHEMA = 2
+SCHEMA = 3
 LOCK_TIMEOUT = 30.0  # seconds; a writer is done in far less
 _TABLES = """
 CREATE TABLE IF NOT EXISTS seen (id INTEGER PRIMARY KEY, kind TEXT, path TEXT, name TEXT, digest TEXT,

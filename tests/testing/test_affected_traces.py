@@ -1,0 +1,94 @@
+"""Ways to reach code and data that leave little trace: what they reach still counts for each test that takes them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.testing.affected_project import AffectedProject
+
+_RENAMED = "OTHER = 1\n"
+
+FILES = {
+    "pyproject.toml": '[tool.pytest.ini_options]\npythonpath = ["."]\n',
+    "patched.py": "TAX = 1\n",
+    "mocked.py": "TAX = 1\n",
+    "wanted.py": "TAX = 1\n",
+    "resolved.py": "TAX = 1\n",
+    "pickled.py": "class Kept:\n    pass\n",
+    "tests/test_strings.py": """
+        import pkgutil
+        from unittest import mock
+
+        import pytest
+
+
+        @pytest.mark.parametrize("time", [1, 2])
+        def test_monkeypatch(monkeypatch, time):
+            monkeypatch.setattr("patched.TAX", 5)
+
+
+        @pytest.mark.parametrize("time", [1, 2])
+        def test_mock(time):
+            with mock.patch("mocked.TAX", 5):
+                pass
+
+
+        @pytest.mark.parametrize("time", [1, 2])
+        def test_importorskip(time):
+            assert pytest.importorskip("wanted").TAX == 1
+
+
+        @pytest.mark.parametrize("time", [1, 2])
+        def test_resolve_name(time):
+            assert pkgutil.resolve_name("resolved:TAX") == 1
+        """,
+    "tests/test_pickle.py": """
+        import pickle
+
+        import pytest
+
+        DATA = b"cpickled\\nKept\\n."
+
+
+        @pytest.mark.parametrize("time", [1, 2])
+        def test_pickle(time):
+            assert pickle.loads(DATA).__name__ == "Kept"
+        """,
+}
+MUTATIONS: dict[str, tuple[Callable[[AffectedProject], object], set[str]]] = {
+    "monkeypatch.setattr of a name": (lambda project: project.write("patched.py", _RENAMED), {"test_monkeypatch"}),
+    "mock.patch of a name": (lambda project: project.write("mocked.py", _RENAMED), {"test_mock"}),
+    "importorskip": (lambda project: project.write("wanted.py", "TAX = 2\n"), {"test_importorskip"}),
+    "pkgutil.resolve_name": (lambda project: project.write("resolved.py", _RENAMED), {"test_resolve_name"}),
+    "a class in a pickle": (lambda project: project.write("pickled.py", _RENAMED), {"test_pickle"}),
+}
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project that was recorded once; each test edits a copy of it."""
+    project = AffectedProject(tmp_path_factory.mktemp("recorded") / "project", FILES)
+    project.affected(code=0)
+    return project.path
+
+
+@pytest.fixture
+def project(recorded: Path, tmp_path: Path) -> AffectedProject:
+    copy = tmp_path / "project"
+    shutil.copytree(recorded, copy, symlinks=True)
+    return AffectedProject(copy, {})
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_an_edit_chooses_each_test_that_it_breaks(mutation: str, project: AffectedProject) -> None:
+    """Not only the test that was the first to go this way in the run that was recorded."""
+    mutate, breaks = MUTATIONS[mutation]
+    mutate(project)
+    chosen = project.affected(code=1)
+    broken = {name for name, outcome in project.run(code=1).outcomes.items() if outcome != "PASSED"}
+    assert {name.partition("[")[0] for name in broken} == breaks, chosen.out
+    assert broken <= set(chosen.names), chosen.out
