@@ -29,6 +29,7 @@ __all__ = [
     "fixtures_of",
     "make_basetemp",
     "renew_terminal",
+    "resolved_by",
     "use_basetemp",
     "wrap_import_path",
     "wrap_search_pypath",
@@ -132,10 +133,16 @@ def fixtures_of(item: pytest.Item) -> list[Any] | None:
     info, request = getattr(item, "_fixtureinfo", None), getattr(item, "_request", None)
     try:
         found = list(info.name2fixturedefs.values()) if info else []
-        asked = getattr(request, "_arg2fixturedefs", {})  # `request.getfixturevalue` adds to it
-        return [definition for definitions in (*found, *asked.values()) for definition in definitions]
+        asked = getattr(request, "_arg2fixturedefs", {})
+        named = [definition for definitions in (*found, *asked.values()) for definition in definitions]
+        return [*named, *resolved_by(request)]
     except (AttributeError, TypeError):
         return None
+
+
+def resolved_by(request: Any) -> list[Any]:
+    """Return the definitions of the fixtures that a test's requests came to, also by `request.getfixturevalue`."""
+    return list(getattr(request, "_fixture_defs", {}).values())
 
 
 def _wrap(

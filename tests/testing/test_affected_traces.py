@@ -13,7 +13,7 @@ from tests.testing.affected_project import AffectedProject
 _RENAMED = "OTHER = 1\n"
 
 FILES = {
-    "pyproject.toml": '[tool.pytest.ini_options]\npythonpath = ["."]\n',
+    "pyproject.toml": '[tool.pytest.ini_options]\npythonpath = ["."]\naddopts = ["-p", "no:randomly"]\n',
     "patched.py": "TAX = 1\n",
     "mocked.py": "TAX = 1\n",
     "wanted.py": "TAX = 1\n",
@@ -46,6 +46,98 @@ FILES = {
         def test_resolve_name(time):
             assert pkgutil.resolve_name("resolved:TAX") == 1
         """,
+    "loaded.py": """
+        def load():
+            return 1
+
+
+        def prepare():
+            return 1
+        """,
+    "tests/test_asked.py": """
+        import pytest
+
+        import loaded
+
+
+        @pytest.fixture(scope="session")
+        def plain():
+            return loaded.load()
+
+
+        @pytest.fixture(scope="session")
+        def inner():
+            return loaded.prepare()
+
+
+        @pytest.fixture(scope="module")
+        def outer(request):
+            return request.getfixturevalue("inner")
+
+
+        @pytest.mark.parametrize("time", [1, 2])
+        def test_asks(request, time):
+            assert request.getfixturevalue("plain") == 1
+
+
+        def test_inner(inner):
+            assert inner == 1
+
+
+        @pytest.mark.parametrize("time", [1, 2])
+        def test_outer(outer, time):
+            assert outer == 1
+        """,
+    "spawned.py": """
+        import multiprocessing
+        import sys
+
+
+        def value():
+            return 0
+
+
+        def child():
+            sys.exit(value())
+
+
+        def code(method):
+            process = multiprocessing.get_context(method).Process(target=child)
+            process.start()
+            process.join()
+            return process.exitcode
+        """,
+    "tests/test_spawn.py": """
+        import pytest
+
+        from spawned import code
+
+
+        @pytest.mark.parametrize("time", [1, 2])
+        def test_spawn(time):
+            assert code("spawn") == 0
+
+
+        @pytest.mark.parametrize("time", [1, 2])
+        def test_forkserver(time):
+            assert code("forkserver") == 0
+        """,
+    "package/__init__.py": "",
+    "package/data.txt": "one",
+    "package/more.txt": "one",
+    "tests/test_resource.py": """
+        import pkgutil
+
+        import package
+
+
+        def test_get_data():
+            assert pkgutil.get_data("package", "data.txt") == b"one"
+
+
+        def test_loader():
+            assert package.__loader__.get_data(package.__path__[0] + "/more.txt") == b"one"
+        """,
     "tests/test_pickle.py": """
         import pickle
 
@@ -65,6 +157,20 @@ MUTATIONS: dict[str, tuple[Callable[[AffectedProject], object], set[str]]] = {
     "importorskip": (lambda project: project.write("wanted.py", "TAX = 2\n"), {"test_importorskip"}),
     "pkgutil.resolve_name": (lambda project: project.write("resolved.py", _RENAMED), {"test_resolve_name"}),
     "a class in a pickle": (lambda project: project.write("pickled.py", _RENAMED), {"test_pickle"}),
+    "a fixture that is asked for by name": (
+        lambda project: project.edit("loaded.py", "load():\n    return 1", "load():\n    return 2"),
+        {"test_asks"},
+    ),
+    "a fixture that another one asks for by name": (
+        lambda project: project.edit("loaded.py", "prepare():\n    return 1", "prepare():\n    return 2"),
+        {"test_inner", "test_outer"},
+    ),
+    "a process of multiprocessing": (
+        lambda project: project.edit("spawned.py", "return 0", "return 3"),
+        {"test_spawn", "test_forkserver"},
+    ),
+    "pkgutil.get_data": (lambda project: project.write("package/data.txt", "two"), {"test_get_data"}),
+    "a loader's get_data": (lambda project: project.write("package/more.txt", "two"), {"test_loader"}),
 }
 
 

@@ -24,7 +24,10 @@ _SITES = tuple(f"{place}{os.sep}" for place in {sysconfig.get_path("purelib"), s
 _STDLIB = (*(f"{sysconfig.get_path(kind)}{os.sep}" for kind in ("stdlib", "platstdlib")), "<frozen ")
 _HERE = __file__
 _RESOURCES = f"{_PACKAGE}reloader{os.sep}resources.py"
+_FORKSERVER = f"{_STDLIB[0]}multiprocessing{os.sep}forkserver.py"
 _IMPORT_SYSTEM = "<frozen importlib"
+_LOADERS = (_IMPORT_SYSTEM, *(f"{site}_pytest{os.sep}assertion{os.sep}" for site in _SITES))
+_GIVES_DATA = {"get_data", "get_source"}  # `pkgutil.get_data` goes this way too
 # Whoever acts for itself, not for the code under test: pytest looks for tests, rewrites and shows
 # sources, coverage measures them, xdist starts workers. What two parts of pytest read is the test.
 _TOOLS = ("_pytest", "coverage", "execnet", "xdist")
@@ -56,6 +59,7 @@ _listener: Listener | None = None
 def listen(listener: Listener | None) -> Callable[[], None]:
     """Let one listener be told from now on; return the undo."""
     global _listener, _installed
+    let_go = _hear_multiprocessing()
     if not _installed:
         sys.addaudithook(_heard)
         _installed = True
@@ -64,6 +68,28 @@ def listen(listener: Listener | None) -> Callable[[], None]:
     def undo() -> None:
         global _listener
         _listener = before
+        let_go()
+
+    return undo
+
+
+def _hear_multiprocessing() -> Callable[[], None]:
+    """Hear processes that *spawn* and *forkserver* start: Python raises no event there. Return the undo."""
+    try:
+        import _posixsubprocess
+    except ImportError:
+        return lambda: None  # elsewhere they are started by what raises one
+    module: Any = _posixsubprocess
+    plain = module.fork_exec
+
+    def fork_exec(*arguments: Any) -> Any:
+        sys.audit("hotplug.process")
+        return plain(*arguments)
+
+    module.fork_exec = fork_exec
+
+    def undo() -> None:
+        module.fork_exec = plain
 
     return undo
 
@@ -128,6 +154,12 @@ def _spawn(listener: Listener, mode: object, program: object, arguments: object,
     _start(listener, program, arguments)
 
 
+def _socket(listener: Listener, *_: object) -> None:
+    """Take note of a process that multiprocessing's server is asked for: it forks it, and we don't hear it."""
+    if sys._getframe(2).f_code.co_filename == _FORKSERVER:
+        _start(listener)
+
+
 def _history(listener: Listener) -> None:
     listener.starts_process([])  # git, which may tell anything
 
@@ -168,6 +200,8 @@ _HANDLERS: dict[str, Callable[..., None]] = {
     "os.spawn": _spawn,
     "os.fork": _start,
     "os.forkpty": _start,
+    "socket.connect": _socket,
+    "hotplug.process": _start,
     "hotplug.plugin": _plugin,
     "hotplug.resource": _resource,
     "hotplug.resources": _resources,
@@ -188,12 +222,21 @@ def _is_asked_by_code(through: str = _HERE) -> bool:
         if file in (_HERE, through):
             frame = frame.f_back
             continue
+        if frame.f_code.co_name in _GIVES_DATA and file.startswith(_LOADERS) and _is_called_from_outside(frame):
+            frame = frame.f_back
+            continue
         if file.startswith(_IMPORT_SYSTEM) or file in _OF_NO_ACCOUNT:
             return False
         if not file.startswith(_STDLIB) or file.startswith(_SITES):
             return not file.startswith(_FOR_ITSELF) or file.endswith(_FOR_TESTS)
         frame = frame.f_back
     return True
+
+
+def _is_called_from_outside(frame: FrameType) -> bool:
+    """Tell whether a loader's method is called by others than the loaders, which look for code to execute."""
+    caller = frame.f_back
+    return caller is not None and not caller.f_code.co_filename.startswith(_LOADERS)
 
 
 def _absolute(name: object) -> str:

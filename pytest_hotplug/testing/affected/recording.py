@@ -14,7 +14,7 @@ import pytest
 from pytest_hotplug.testing.affected.blocks import DOCSTRINGS
 from pytest_hotplug.testing.affected.facts import Facts
 from pytest_hotplug.testing.affected.recorder import Recorder
-from pytest_hotplug.testing.pytest_internals import fixtures_of
+from pytest_hotplug.testing.pytest_internals import fixtures_of, resolved_by
 
 __all__ = ["FACTS", "Recording"]
 
@@ -27,6 +27,7 @@ class Recording:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._fixtures: dict[int, tuple[Any, Facts]] = {}  # by id: the definition is kept, so no id is used twice
+        self._asked: dict[int, list[Any]] = {}  # a definition's id -> those that its fixture may have asked for by name
         self._own = Facts()
         self._whose: pytest.Item | None = None
 
@@ -62,14 +63,18 @@ class Recording:
             return (yield)
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_fixture_setup(self, fixturedef: Any) -> Iterator[None]:
+    def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> Iterator[None]:
         """Credit what a wider fixture used to every test that uses it, not to the first one alone."""
         __tracebackhide__ = True
         if fixturedef.scope == "function":
             return (yield)
         _, facts = self._fixtures.setdefault(id(fixturedef), (fixturedef, Facts()))
-        with self._recorder.crediting(facts):
-            return (yield)
+        try:
+            with self._recorder.crediting(facts):
+                return (yield)
+        finally:
+            if "request" in fixturedef.argnames:
+                self._asked.setdefault(id(fixturedef), []).extend(resolved_by(request))
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
@@ -80,7 +85,18 @@ class Recording:
 
     def _parts(self, item: pytest.Item) -> list[dict[str, Any]]:
         used = fixtures_of(item)
-        definitions = self._fixtures.keys() if used is None else self._fixtures.keys() & set(map(id, used))
+        definitions = self._fixtures.keys() if used is None else self._fixtures.keys() & self._with_asked(used)
         if isinstance(item, pytest.DoctestItem):
             self._own.blocks.add((self._recorder.first_party.name(str(item.path)), DOCSTRINGS))
         return self._recorder.parts(str(item.path), self._own, [self._fixtures[each][1] for each in definitions])
+
+    def _with_asked(self, definitions: list[Any]) -> set[int]:
+        """Return the ids of definitions, and of those that their fixtures asked for by name, in whichever test."""
+        found: set[int] = set()
+        waiting = list(definitions)
+        while waiting:
+            definition = waiting.pop()
+            if id(definition) not in found:
+                found.add(id(definition))
+                waiting += self._asked.get(id(definition), ())
+        return found
