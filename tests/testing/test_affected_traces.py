@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.testing.affected_project import AffectedProject
+from tests.testing.watched import Watched
 
 _RENAMED = "OTHER = 1\n"
 
@@ -122,6 +124,23 @@ FILES = {
         def test_forkserver(time):
             assert code("forkserver") == 0
         """,
+    "one.txt": "one",
+    "two.txt": "two",
+    "first/__init__.py": "VALUE = 1\n",
+    "second/__init__.py": "VALUE = 2\n",
+    "tests/test_link.py": """
+        from pathlib import Path
+
+        import chosen
+
+
+        def test_linked_file():
+            assert Path("chosen.txt").read_text() == "one"
+
+
+        def test_linked_package():
+            assert chosen.VALUE == 1
+        """,
     "package/__init__.py": "",
     "package/data.txt": "one",
     "package/more.txt": "one",
@@ -151,6 +170,15 @@ FILES = {
             assert pickle.loads(DATA).__name__ == "Kept"
         """,
 }
+
+
+def _link(project: AffectedProject, name: str, target: str) -> None:
+    """Let a link lead to something else, in one step as deployments do."""
+    new = project.path / f"{name}.new"
+    new.symlink_to(target)
+    new.replace(project.path / name)
+
+
 MUTATIONS: dict[str, tuple[Callable[[AffectedProject], object], set[str]]] = {
     "monkeypatch.setattr of a name": (lambda project: project.write("patched.py", _RENAMED), {"test_monkeypatch"}),
     "mock.patch of a name": (lambda project: project.write("mocked.py", _RENAMED), {"test_mock"}),
@@ -165,6 +193,9 @@ MUTATIONS: dict[str, tuple[Callable[[AffectedProject], object], set[str]]] = {
         lambda project: project.edit("loaded.py", "prepare():\n    return 1", "prepare():\n    return 2"),
         {"test_inner", "test_outer"},
     ),
+    "a link to a file": (lambda project: _link(project, "chosen.txt", "two.txt"), {"test_linked_file"}),
+    "a link to a package": (lambda project: _link(project, "chosen", "second"), {"test_linked_package"}),
+    "a link that is gone": (lambda project: (project.path / "chosen.txt").unlink(), {"test_linked_file"}),
     "a process of multiprocessing": (
         lambda project: project.edit("spawned.py", "return 0", "return 3"),
         {"test_spawn", "test_forkserver"},
@@ -178,6 +209,8 @@ MUTATIONS: dict[str, tuple[Callable[[AffectedProject], object], set[str]]] = {
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project that was recorded once; each test edits a copy of it."""
     project = AffectedProject(tmp_path_factory.mktemp("recorded") / "project", FILES)
+    _link(project, "chosen.txt", "one.txt")
+    _link(project, "chosen", "first")
     project.affected(code=0)
     return project.path
 
@@ -198,3 +231,32 @@ def test_an_edit_chooses_each_test_that_it_breaks(mutation: str, project: Affect
     broken = {name for name, outcome in project.run(code=1).outcomes.items() if outcome != "PASSED"}
     assert {name.partition("[")[0] for name in broken} == breaks, chosen.out
     assert broken <= set(chosen.names), chosen.out
+
+
+def test_since_a_revision_a_link_that_leads_elsewhere_runs_who_follows_it(project: AffectedProject) -> None:
+    """What git keeps of a link is where it leads; the files there are the same as before."""
+    project.write(".gitignore", "__pycache__\n.hotplug\n")
+    project.git("init", "-q")
+    project.git("add", "-A")
+    project.git("commit", "-qm", "first")
+    assert project.run("--hotplug-since=HEAD", code=0).names == []
+    _link(project, "chosen.txt", "two.txt")
+    ran = project.run("--hotplug-since=HEAD", "--hotplug-why", code=1)
+    assert ran.names == ["test_linked_file"], ran.out
+    assert "the link chosen.txt leads elsewhere" in ran.out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="watch mode needs a POSIX system for now")
+@pytest.mark.parametrize(
+    ("link", "target", "breaks"),
+    [("chosen.txt", "two.txt", "test_linked_file"), ("chosen", "second", "test_linked_package")],
+)
+def test_the_watch_runs_who_follows_a_link_that_leads_elsewhere(
+    link: str, target: str, breaks: str, project: AffectedProject
+) -> None:
+    """A deployment that switches `current` is seen at once."""
+    with Watched(project.path, "tests/test_link.py") as watched:
+        assert watched.verdict()["failed"] == 0
+        _link(project, link, target)
+        assert breaks in watched.chosen()
+        assert watched.verdict()["failed"] == 1

@@ -37,7 +37,7 @@ def _answer(files: Sequence[str]) -> dict[str, Any]:
     stored = around.storage.read()
     if not stored.map.tests:
         return {"note": stored.note, "known": 0}
-    selection = _select(around, stored, [_named(around, stored, file) for file in files])
+    selection = _select(around, stored, [name for file in files for name in _named(around, stored, file)])
     return {
         "note": stored.note,
         "known": len(stored.map.tests),
@@ -59,13 +59,13 @@ def _select(around: Surroundings, stored: Stored, names: Sequence[str]) -> Selec
     return selection
 
 
-def _named(around: Surroundings, stored: Stored, file: str) -> str:
-    """Return a file's name in the map; raises UsageError `[no-such-file]`."""
+def _named(around: Surroundings, stored: Stored, file: str) -> list[str]:
+    """Return a file's name in the map, and those of links that lead to it; raises UsageError `[no-such-file]`."""
     path = os.path.abspath(file)
     name = around.first_party.name(path)
     if not os.path.exists(path) and name not in stored.map.paths():
         raise UsageError(f"there is no file {file}, and no test is known to have used one", "no-such-file")
-    return name or path
+    return [name or path, *around.first_party.links(path)]
 
 
 def _has_changed(stored: Stored, name: str, contents: Contents) -> bool:

@@ -32,7 +32,7 @@ _OPTIONS = "pytest's options"
 class Dependency(NamedTuple):
     """One thing that tests depend on: of which kind, where, which part of it."""
 
-    kind: str  # block, code, file, listing, plugin, everything, world, tree
+    kind: str  # block, code, file, listing, link, plugin, everything, world, tree
     path: str
     name: str = ""
 
@@ -130,6 +130,12 @@ class Contents:
         except OSError:
             return ""
         return digest_of("\n".join(sorted(name for name in names if not is_noise(name))).encode(errors="replace"))
+
+    def _link(self, path: str, name: str) -> str:
+        try:
+            return digest_of(os.fsencode(os.readlink(self._first_party.path(path))))
+        except OSError:
+            return ""
 
     def _plugin(self, path: str, name: str) -> str:
         """Fingerprint what the manager itself uses of a plugin: its manifest's keys, and that all of it compiles."""

@@ -21,6 +21,7 @@ class Facts:
     blocks: set[Block] = field(default_factory=set)  # entered
     files: set[str] = field(default_factory=set)  # opened, or looked for in vain
     listings: set[str] = field(default_factory=set)  # directories
+    links: set[str] = field(default_factory=set)  # symbolic links on the way to any of it
     plugins: set[str] = field(default_factory=set)  # directories of plugins that the reloader looked at
     imports: set[str] = field(default_factory=set)  # files whose module was executed, or found by its name
     everything: bool = False  # a process was started, and nobody knows what it used
@@ -30,12 +31,13 @@ class Facts:
         self.blocks |= other.blocks
         self.files |= other.files
         self.listings |= other.listings
+        self.links |= other.links
         self.plugins |= other.plugins
         self.imports |= other.imports
         self.everything |= other.everything
 
     def __bool__(self) -> bool:
-        return bool(self.blocks or self.files or self.listings or self.plugins or self.everything)
+        return bool(self.blocks or self.files or self.listings or self.links or self.plugins or self.everything)
 
     def sources(self) -> set[str]:
         """Return the files whose code ran."""
@@ -50,6 +52,7 @@ class Facts:
             "blocks": by_file,
             "files": sorted(self.files),
             "listings": sorted(self.listings),
+            "links": sorted(self.links),
             "plugins": sorted(self.plugins),
             "everything": self.everything,
         }

@@ -12,7 +12,7 @@ import os
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 __all__ = ["FirstParty"]
@@ -21,6 +21,7 @@ _NOBODYS = {
     ".git", ".hg", ".svn", ".tox", ".nox", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis",
     "__pycache__", "node_modules", "site-packages", "dist-packages",
 }  # fmt: skip
+_MOST_LINKS = 40  # on one way, as the system allows: links can lead in a circle
 _SYSTEM = ("/usr", "/etc", "/lib", "/lib64", "/bin", "/sbin", "/proc", "/sys", "/dev", "/run")
 
 
@@ -45,6 +46,7 @@ class FirstParty:
         self._foreign = _below([*foreign, *map(str, excluded)])
         self._outside = _below([*_SYSTEM, tempfile.gettempdir()])  # of no interest unless the root lies there
         self._names: dict[str, str] = {}
+        self._links: dict[str, tuple[str, ...]] = {}
         self._copies: dict[str, str] = {}
 
     def copied(self, copy: str, original: str) -> None:
@@ -64,6 +66,11 @@ class FirstParty:
                 self._names[path] = known
         return known
 
+    def links(self, path: str) -> tuple[str, ...]:
+        """Return the names of the links inside the project that an absolute path leads through."""
+        self.name(path)
+        return self._links.get(path, ())
+
     def path(self, name: str) -> str:
         """Return the absolute path behind a name."""
         return os.path.join(self.root, name)
@@ -72,8 +79,13 @@ class FirstParty:
         if "\0" in path:
             return ""
         real = os.path.realpath(path)
+        if real != path:
+            self._links[path] = tuple(self._links_on(path))
         if self._copies:
             real = self._original(real) or real
+        return self._name_of(real)
+
+    def _name_of(self, real: str) -> str:
         if real == self.root:
             return "."
         if f"{real}{os.sep}".startswith(self._foreign):
@@ -82,6 +94,22 @@ class FirstParty:
             return "" if f"{real}{os.sep}".startswith(self._outside) else real
         inside = real[len(self._inside) :].split(os.sep)
         return "" if _NOBODYS.intersection(inside) else "/".join(inside)
+
+    def _links_on(self, path: str) -> Iterator[str]:
+        """Yield the links that a path leads through, also those that links lead to, by their own names."""
+        place, ahead, left = os.sep, path.split(os.sep)[::-1], _MOST_LINKS
+        while ahead and left:
+            part = ahead.pop()
+            place = os.path.dirname(place) if part == os.pardir else os.path.normpath(os.path.join(place, part))
+            if not os.path.islink(place):
+                continue
+            left -= 1
+            name = self._name_of((self._original(place) if self._copies else None) or place)
+            if name and not os.path.isabs(name):
+                yield name
+            target = os.readlink(place)
+            place = os.sep if os.path.isabs(target) else os.path.dirname(place)
+            ahead += target.split(os.sep)[::-1]
 
     def _original(self, path: str) -> str | None:
         place, above = path, os.path.dirname(path)

@@ -137,6 +137,7 @@ class Look:
         wanted = [
             *(Dependency("file", path) for path in part["files"]),
             *(Dependency("listing", path) for path in part["listings"]),
+            *(Dependency("link", path) for path in part["links"]),
             *(Dependency("plugin", path) for path in part["plugins"]),
             *([Dependency("everything", "", "everything")] if part["everything"] else []),
         ]

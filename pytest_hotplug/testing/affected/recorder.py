@@ -82,6 +82,7 @@ class Recorder:
             if name.endswith(".py"):
                 self._whole.add(name)
                 self.everywhere.imports.add(name)
+                self.everywhere.links.update(self.first_party.links(str(path)))
 
     # -- scopes ---------------------------------------------------------------------------------
 
@@ -155,17 +156,26 @@ class Recorder:
 
     def opened(self, path: str, *, writes: bool) -> None:
         name = self.first_party.name(path)
-        if name and writes:
-            self.written.add(name)
-        elif name:
+        if writes:
+            self.written.update({name} - {""})
+            return
+        self._follows(path)
+        if name:
             self._credit(lambda facts: facts.files.add(name))
 
+    def _follows(self, path: str) -> None:
+        links = self.first_party.links(path)
+        if links:
+            self._credit(lambda facts: facts.links.update(links))
+
     def listed(self, path: str) -> None:
+        self._follows(path)
         name = self.first_party.name(path)
         if name:
             self._credit(lambda facts: facts.listings.add(name))
 
     def looks_at_plugin(self, path: str) -> None:
+        self._follows(path)
         name = self.first_party.name(path)
         if name:
             self._plugins.add(name)
@@ -195,7 +205,7 @@ class Recorder:
 
     def _executes_module(self, name: str, code: CodeType) -> None:
         self._executed += 1
-        self._imports.setdefault(name, Facts())
+        self._imports.setdefault(name, Facts()).links.update(self.first_party.links(code.co_filename))
         if self._prologue is not None and not has_calls(code):
             self._whole.add(name)
         self._credit(lambda facts: facts.imports.add(name))

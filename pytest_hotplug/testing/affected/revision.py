@@ -36,8 +36,9 @@ class Revision:
         names = {}
         for raw, status in found.items():
             path = os.fsdecode(raw)
-            name = self._first_party.name(str(self._top / path))
-            if name:
+            place = str(self._top / path)
+            itself = self._first_party.links(place)[:1]  # a link differs by itself, not what it leads to
+            for name in filter(None, itself or (self._first_party.name(place),)):
                 names[name] = path
                 if status in (b"A", b"D"):
                     self.came_or_went.add(name)
@@ -75,6 +76,10 @@ class ContentsAt(Contents):
         if what.kind == "listing":
             return any(os.path.dirname(name) == what.path for name in self._revision.came_or_went)
         return self.digest(what) != now.digest(what)
+
+    def _link(self, path: str, name: str) -> str:
+        """Fingerprint where a link led: git keeps that as its bytes."""
+        return self._file(path, name) if path in self._revision.changed else super()._link(path, name)
 
     def _read(self, path: str) -> bytes | None:
         return self._revision.read(path) if path in self._revision.changed else super()._read(path)

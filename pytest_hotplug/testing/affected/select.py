@@ -79,7 +79,7 @@ def affected_by(
     paths = sorted(set(changed))
     for path in paths:
         for place in (path, *_above(path)):
-            _compare(known, place, contents, selection, only=("listing", "plugin") if place != path else ())
+            _compare(known, place, contents, selection, only=("listing", "plugin", "link") if place != path else ())
         if counts_for_processes(path):
             _choose_everything(known, path, selection)
     if came_or_went is None:
@@ -118,7 +118,7 @@ def affected_since(
     for path in paths:
         for place in (path, *_above(path)):
             for number, seen in known.seen_at(place):
-                if (place == path or seen.what.kind in ("listing", "plugin")) and differs(seen):
+                if (place == path or seen.what.kind in ("listing", "plugin", "link")) and differs(seen):
                     selection.choose(known.tests_with(number), _because(seen.what, contents))
         if counts_for_processes(path):
             _choose_everything(known, path, selection)
@@ -185,6 +185,8 @@ def _because(what: Dependency, contents: Contents) -> str:
         return "it starts a process, and first-party files changed"
     if what.kind == "listing":
         return f"it lists {path}/, which " + ("is gone" if gone else "has other entries")
+    if what.kind == "link":
+        return f"the link {path} " + ("is gone" if gone else "leads elsewhere")
     if what.kind == "plugin":
         return f"{path}/ " + ("is gone" if gone else "has another manifest, or a file that doesn't compile")
     if not contents.digest(Dependency("file", path)):
@@ -203,7 +205,8 @@ def _shown(block: str) -> str:
 
 
 def _uses(what: Dependency) -> str:
-    verbs = {"listing": f"lists {what.path}/", "plugin": f"loads {what.path}/", "file": f"opens {what.path}"}
+    verbs = {"listing": f"lists {what.path}/", "plugin": f"loads {what.path}/", "file": f"opens {what.path}",
+             "link": f"follows the link {what.path}"}  # fmt: skip
     if what.kind == "block" and what.name not in (BODY, WHOLE, DOCSTRINGS):
         return f"it runs {what.name} of {what.path}"
     return f"it {verbs.get(what.kind, f'uses {what.path}')}"

@@ -167,8 +167,10 @@ class Knowledge:
         return self._around.first_party.path(name)
 
     def _names(self, paths: Iterable[Path]) -> list[str]:
-        names = (self._around.first_party.name(os.path.realpath(path)) for path in paths)
-        return [name for name in names if name]
+        """Return the names of files, and of the links that lead to them: one may lead elsewhere now."""
+        first_party = self._around.first_party
+        names = ((first_party.name(os.path.realpath(path)), *first_party.links(str(path))) for path in paths)
+        return [name for several in names for name in several if name]
 
 
 def _function_of(nodeid: str) -> str:
