@@ -154,7 +154,7 @@ class Knowledge:
 
     def can_tell(self, path: Path) -> bool:
         """Tell whether what tests use of a file is recorded; not outside the project, where links may lead."""
-        return bool(self._names([path]))
+        return bool(self._around.first_party.name(os.path.realpath(path)))
 
     def users(self, files: Iterable[Path]) -> dict[str, str]:
         """Return which known tests use any of these files, with reasons."""
