@@ -279,6 +279,8 @@ def test_related_runs_whoever_uses_the_file(project: AffectedProject) -> None:
     assert names(ran.names) == WORDS
     assert "it opens lib/words.txt" in ran.out
     assert "[no-such-file]" in project.run("--hotplug-related=lib/nowhere.txt", code=4).out
+    of_all = project.run("--hotplug-related=lib", code=0)  # a directory stands for the files below it
+    assert names(of_all.names) >= WORDS | ADD
 
 
 def test_failures_are_annotated_on_github(project: AffectedProject) -> None:

@@ -120,13 +120,21 @@ class AffectedRun:
         contents = self._around.contents(self._stored.blocks, self._circumstances)
         selections = []
         if self._wish.related:
-            files = [first_party.name(str(self._given(file))) for file in self._wish.related]
+            files = (name for file in self._wish.related for name in self._named(file, contents))
             selections.append(users_of(known, filter(None, files)))
         if self._wish.since:
             selections.append(self._since(contents))
         if self._wish.since or not self._wish.related:
             selections.append(affected_now(known, contents, first_party, self._stored.edited(contents)))
         return merged(known, selections)
+
+    def _named(self, file: str, contents: Contents) -> Iterable[str]:
+        """Return the names of a given file, or of all files below a directory."""
+        path = self._given(file)
+        name = self._around.first_party.name(str(path))
+        if not path.is_dir():
+            return [name]
+        return [each for each in contents.tree() if name == "." or each.startswith(f"{name}/")]
 
     def _given(self, file: str) -> Path:
         path = self._config.invocation_params.dir / file
