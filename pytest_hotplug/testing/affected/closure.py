@@ -93,7 +93,7 @@ class ImportsOf:
         self._computed: set[str] = set()
         self._read_docstrings: set[str] = set()
         self._exist: dict[str, bool] = {}
-        self._tops: set[str] | None = None
+        self._tops: dict[str, list[str]] = {}
 
     def closure(self, files: Iterable[str]) -> frozenset[str]:
         """Return the files and everything that they import, transitively."""
@@ -161,16 +161,20 @@ class ImportsOf:
             if isinstance(file, str):
                 yield from self._named(file)
             name = name.rpartition(".")[0]
-        if text.partition(".")[0] in self._top_names():
-            for place in self._roots:
-                yield from self._below(place, text)
+        for place in self._places_of(text.partition(".")[0]):
+            yield from self._below(place, text)
 
-    def _top_names(self) -> set[str]:
-        """Return the first words that names of first-party modules may have: most texts are none of them."""
-        if self._tops is None:
-            own = [root for root in self._roots if self._first_party.name(root) and os.path.isdir(root)]
-            self._tops = {entry.partition(".")[0] for root in own for entry in os.listdir(root)}
-        return self._tops
+    def _places_of(self, top: str) -> list[str]:
+        """Return the first-party roots that hold a module or package of this name; most texts are none.
+
+        Lists no directory: whoever records would take that for a test's own look.
+        """
+        known = self._tops.get(top)
+        if known is None:
+            paths = {root: os.path.join(root, top) for root in self._roots if self._first_party.name(root)}
+            known = [root for root, path in paths.items() if os.path.isfile(f"{path}.py") or os.path.isdir(path)]
+            self._tops[top] = known
+        return known
 
     def _below(self, place: str, name: str) -> Iterator[str]:
         if self._is_file(os.path.join(place, "__init__.py")) and place not in self._roots:
