@@ -130,7 +130,8 @@ class ImportsOf:
         for name, level in imports.names:
             yield from self._files(name, level, path)
         for text in imports.texts:
-            yield from self._meant_by(text)
+            if not self._is_file_name(text, path):
+                yield from self._meant_by(text)
         if imports.computed:
             self._computed.add(file)
         if imports.reads_docstrings:
@@ -152,6 +153,12 @@ class ImportsOf:
                 yield from self._named(file)
         for place in places:
             yield from self._below(place, name)
+
+    def _is_file_name(self, text: str, source: str) -> bool:
+        """Tell whether a text names a file beside the source or in the root, "words.json" say, and so no module."""
+        return any(
+            self._is_file(os.path.join(place, text)) for place in (os.path.dirname(source), self._first_party.root)
+        )
 
     def _meant_by(self, text: str) -> Iterator[str]:
         """Yield the files of the modules that a text names, from the whole down to the first of its words."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -92,9 +92,9 @@ class Map:
         for nodeid in [n for n in self.tests if self.file_of(n) == path and n not in kept]:
             del self.tests[nodeid]
 
-    def affected(self, changed: Iterable[Path], among: Iterable[str] | None = None) -> dict[str, str]:
+    def affected(self, changed: Iterable[Path], among: Container[str] | None = None) -> dict[str, str]:
         """Return node ids, `among` these (None: all), or whole test files to run, each with its reason."""
-        tests = self.tests if among is None else {nodeid: self.tests[nodeid] for nodeid in among}
+        tests = self.tests if among is None else {n: uses for n, uses in self.tests.items() if n in among}
         chosen: dict[str, str] = {}
         changed = sorted(changed)
         for path in changed:
