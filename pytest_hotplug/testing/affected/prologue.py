@@ -70,8 +70,9 @@ class _Insert(ast.NodeTransformer):
         self._around = before
         line = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
         at = 1 if ast.get_docstring(node, clean=False) is not None else 0
-        first = node.body[min(at, len(node.body) - 1)]
-        node.body.insert(at, self._call(f"{qualified}@{line}", first))
+        # Where something is executed anyway: coverage counts no docstring and no declaration.
+        executed = (each for each in node.body[at:] if not isinstance(each, ast.Global | ast.Nonlocal))
+        node.body.insert(at, self._call(f"{qualified}@{line}", next(executed, node)))
         return node
 
     visit_FunctionDef = _visit_definition  # noqa: N815  # the names that NodeTransformer looks for
