@@ -42,6 +42,11 @@ def lean_environment() -> dict[str, str]:
     return {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "pytest_hotplug.testing.pytest_plugin"}
 
 
+def contents_of(project: Path) -> dict[Path, bytes]:
+    """Return every source and every JSON file with its content."""
+    return {path: path.read_bytes() for kind in ("*.py", "*.json") for path in project.rglob(kind)}
+
+
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("seed", [int(os.environ.get("HOTPLUG_SOAK_SEED", "1"))])
 def test_after_any_edits_what_stands_is_what_a_fresh_run_says(
@@ -59,10 +64,11 @@ def test_after_any_edits_what_stands_is_what_a_fresh_run_says(
     with Watched(project, environment=lean_environment) as watched:
         standing = Standing(watched)
         while len(story) < EDITS * soak:
+            before = contents_of(project)
             for _ in range(moments.choice([1, 1, 1, 2, 4])):
                 story.append(editor.edit())
                 time.sleep(moments.choice([0.0, 0.0, 0.02, 0.1, 0.4]))  # whatever the run is doing by then
-            standing.wait()
+            standing.wait(changed=contents_of(project) != before)
             cold = failing_when_cold(project, lean_environment)
             if standing.failing is None:
                 unknown += 1  # it says itself that tests are outdated
