@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.reloader.workshop import eventually
 from tests.testing.watched import Watched, make_project, save
 
 
@@ -74,9 +75,13 @@ def test_a_verdict_of_other_options_does_not_stand(project: Path) -> None:
 
 def test_a_save_during_the_first_run_is_not_lost(project: Path) -> None:
     """What stood before runs after all if it is edited before the first verdict."""
-    (project / "tests" / "test_slow.py").write_text("import time\n\n\ndef test_slow():\n    time.sleep(1)\n")
+    began = project.parent / "began"
+    (project / "tests" / "test_slow.py").write_text(
+        f"import pathlib, threading\n\n\ndef test_slow():\n    began = pathlib.Path({str(began)!r})\n"
+        "    if not began.exists():\n        began.touch()\n        threading.Event().wait(60)\n"
+    )
     with Watched(project) as watched:
-        watched.next("run")
+        eventually(began.exists, "the begin of the test")  # which does not end by itself
         save(project / "plugins" / "counter" / "main.py", "return 1", "return 2")
         verdict = watched.verdict()
         assert [failure["nodeid"].rpartition("::")[2] for failure in verdict["failures"]] == ["test_it_counts"]

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.reloader.workshop import eventually
-from tests.testing.terminals import PDB, Shell, Sitting
+from tests.testing.terminals import PDB, Shell
 from tests.testing.watched import children_of, is_alive, make_project
 
 termios = pytest.importorskip("termios", reason="a terminal needs POSIX")
@@ -22,20 +21,6 @@ pexpect = pytest.importorskip("pexpect", reason="a pseudo-terminal needs POSIX")
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     return make_project(tmp_path)
-
-
-@pytest.fixture
-def sit(project: Path) -> Iterator[Any]:
-    """Begin to watch the project in a terminal."""
-    begun: list[Sitting] = []
-
-    def begin(*arguments: str, **variables: Any) -> Sitting:
-        begun.append(Sitting(project, *arguments, **variables))
-        return begun[-1]
-
-    yield begin
-    for sitting in begun:
-        sitting.close()
 
 
 def counter(project: Path) -> Path:

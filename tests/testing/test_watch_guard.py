@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -25,29 +24,6 @@ pytestmark = pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="the 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     return make_project(tmp_path)
-
-
-@pytest.fixture
-def sit(project: Path) -> Iterator[Callable[..., Sitting]]:
-    """Begin to watch the project in a terminal."""
-    begun: list[Sitting] = []
-
-    def begin(*arguments: str, **variables: Any) -> Sitting:
-        begun.append(Sitting(project, *arguments, **variables))
-        return begun[-1]
-
-    yield begin
-    for sitting in begun:
-        sitting.close()
-
-
-@pytest.fixture
-def shell(project: Path) -> Iterator[Shell]:
-    if not Path("/bin/bash").exists():
-        pytest.skip("needs a shell with job control")
-    shell = Shell(project)
-    yield shell
-    shell.close()
 
 
 def watcher_below(pid: int) -> int:

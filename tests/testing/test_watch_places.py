@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -213,15 +212,6 @@ def test_a_refusal_is_taken_back(project: Path) -> None:
 
 
 # -- Ctrl-Z ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def shell(project: Path) -> Iterator[Shell]:
-    if not Path("/bin/bash").exists():
-        pytest.skip("needs a shell with job control")
-    shell = Shell(project)
-    yield shell
-    shell.close()
 
 
 def test_keys_work_after_a_suspension(project: Path, shell: Shell) -> None:
