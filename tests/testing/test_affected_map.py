@@ -47,7 +47,7 @@ def test_a_forked_child_records_plain_facts(tmp_path: Path, monkeypatch: pytest.
         recorder.stop()
         sys.modules.pop("recorded_module", None)
     known, contents = Map(), Contents(FirstParty(tmp_path))
-    look = Look(contents, frozenset())
+    look = Look(contents)
     known.learn("test_it.py::test", map(look.at, parts), "passed")
     (tmp_path / "recorded_module.txt").write_text("other")
     chosen = affected_by(known, ["recorded_module.txt"], Contents(FirstParty(tmp_path)), FirstParty(tmp_path)).chosen

@@ -20,7 +20,8 @@ from pytest_hotplug.testing.affected.blocks import BODY, WHOLE, Blocks, digest_o
 from pytest_hotplug.testing.affected.circumstances import Circumstances
 from pytest_hotplug.testing.affected.first_party import FirstParty
 
-__all__ = ["TREE", "UNASKED", "UNKNOWN", "Contents", "Dependency", "bytes_of", "counts_for_processes"]
+__all__ = ["TREE", "UNASKED", "UNKNOWN", "Contents", "Dependency", "bytes_of", "counts_for_processes",
+           "digest_of_tree"]  # fmt: skip
 
 UNKNOWN = "?"  # nobody knows which bytes the test saw; equal to nothing
 UNASKED = "-"  # nobody can look at it here; equal to anything
@@ -82,13 +83,17 @@ class Contents:
             self.blocks_read[path] = (digest, known or read_blocks(data or b""))
         return self.blocks_read[path][1]
 
-    def changed_since(self, path: str, moment: int) -> bool:
-        """Tell whether a file was written after a moment (`time.time_ns()`), as far as its times tell."""
+    def changed_since(self, path: str, moment: int, *, link: bool = False) -> bool:
+        """Tell whether a file, or a link itself, was written after a moment (ns), as far as its times tell."""
         try:
-            found = os.stat(self._first_party.path(path))
+            found = os.stat(self._first_party.path(path), follow_symlinks=not link)
         except OSError:
             return False
         return max(found.st_mtime_ns, found.st_ctime_ns) >= moment - _CLOCK_TICK
+
+    def manifests(self, plugin: str) -> list[str]:
+        """Return the names that the manifest of a plugin's directory may have."""
+        return [f"{plugin}/{file}" for file in self._manifests]
 
     def _all_files(self) -> Iterator[str]:
         for directory, inner, names in os.walk(self._first_party.root):
@@ -105,10 +110,10 @@ class Contents:
         return self._tree_now
 
     def world(self) -> list[Dependency]:
-        """Return what every test depends on, whatever it does."""
+        """Return what every test depends on beside the tree, whatever it does."""
         names = ["Python", "the installed distributions", _OPTIONS, "the set of environment variables"]
         names += [f"the variable {variable}" for variable in self._circumstances.names()]
-        return [TREE, *(Dependency("world", "", name) for name in names)]
+        return [Dependency("world", "", name) for name in names]
 
     # -- one kind each --------------------------------------------------------------------------
 
@@ -142,7 +147,7 @@ class Contents:
         place = Path(self._first_party.path(path))
         if not place.is_dir():
             return ""
-        manifests = [_manifest_keys(self._read(f"{path}/{file}")) for file in self._manifests]
+        manifests = [_manifest_keys(self._read(file)) for file in self.manifests(path)]
         return digest_of(json.dumps([manifests, sorted(self._broken_below(place))], sort_keys=True).encode())
 
     def _everything(self, path: str, name: str) -> str:
@@ -150,7 +155,7 @@ class Contents:
         return digest_of("\n".join(f"{file} {self._file(file, '')}" for file in files).encode(errors="replace"))
 
     def _tree(self, path: str, name: str) -> str:
-        return digest_of("\n".join(sorted(self.tree())).encode(errors="replace"))
+        return digest_of_tree(self.tree())
 
     def _world(self, path: str, name: str) -> str:
         if name == "Python":
@@ -184,6 +189,11 @@ def bytes_of(path: str) -> bytes | None:
             return file.read() if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None
     except OSError:
         return None
+
+
+def digest_of_tree(tree: Iterable[str]) -> str:
+    """Return the fingerprint of a set of files, by their names alone."""
+    return digest_of("\n".join(sorted(tree)).encode(errors="replace"))
 
 
 def counts_for_processes(name: str) -> bool:

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["FirstParty"]
+__all__ = ["FirstParty", "directory_of"]
 
 _NOBODYS = {
     ".git", ".hg", ".svn", ".tox", ".nox", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis",
@@ -118,6 +118,11 @@ class FirstParty:
                 return None
             place, above = above, os.path.dirname(above)
         return self._copies[place] + path[len(place) :]
+
+
+def directory_of(name: str) -> str:
+    """Return the name of the directory that something named lies in; the root's is "."."""
+    return os.path.dirname(name) or "."
 
 
 def _holds(place: str, root: str) -> bool:

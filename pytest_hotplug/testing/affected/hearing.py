@@ -244,7 +244,7 @@ def _absolute(name: object) -> str:
     if not isinstance(name, str | bytes | os.PathLike):
         return ""
     path = os.fsdecode(name)
-    if os.path.isabs(path):
+    if not path or os.path.isabs(path):
         return path
     try:
         return os.path.join(os.getcwd(), path)

@@ -1,31 +1,43 @@
 """Turn what a run told of its tests into what the map keeps: names, and the content behind them.
 
 Content is looked up once, when the run has ended. A file that was written since the run began, and not
-by the tests themselves, has unknown content: nobody knows which bytes a test saw, so it runs again.
+by the tests themselves, has unknown content: nobody knows which bytes a test saw, so it runs again. The
+same goes for a directory that got or lost a file, and for what was only looked for, in vain.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Set
+from typing import Any, NamedTuple
 
+from pytest_hotplug.reloader.names import is_noise
 from pytest_hotplug.testing.affected.circumstances import Circumstances
-from pytest_hotplug.testing.affected.contents import TREE, Contents
+from pytest_hotplug.testing.affected.contents import TREE, Contents, Dependency, counts_for_processes, digest_of_tree
+from pytest_hotplug.testing.affected.first_party import directory_of
 from pytest_hotplug.testing.affected.map import Look, Map, Seen
 from pytest_hotplug.testing.affected.storage import Stored
 from pytest_hotplug.testing.affected.surroundings import Surroundings
 
-__all__ = ["Learner"]
+__all__ = ["Began", "Learner"]
+
+
+class Began(NamedTuple):
+    """How things were before a run read its first file: the time in ns, and the files that there were."""
+
+    moment: int
+    tree: frozenset[str]
 
 
 class Learner:
-    """Collects the facts of one run; `started` is `time.time_ns()` before the first file was read."""
+    """Collects the facts of one run; `began` is None if whoever learns knows by himself what has moved since."""
 
-    def __init__(self, around: Surroundings, stored: Stored, circumstances: Circumstances, started: int) -> None:
+    def __init__(
+        self, around: Surroundings, stored: Stored, circumstances: Circumstances, began: Began | None = None
+    ) -> None:
         self._around = around
         self._stored = stored
         self._circumstances = circumstances
-        self._started = started
+        self._began = began
         self._heard: dict[str, tuple[str, list[dict[str, Any]], str, float]] = {}
         self._written: set[str] = set()
 
@@ -41,9 +53,11 @@ class Learner:
 
     def learned(self, contents: Contents) -> Map:
         """Return a map of the tests of this run alone."""
-        learned = Map(trees={contents.digest(TREE): contents.tree()})
-        look = Look(contents, self._unsure(contents))
-        world = frozenset(Seen(each, contents.digest(each)) for each in contents.world())
+        moved = _Moved(contents, self._began, self._written) if self._began is not None else None
+        tree = contents.tree() ^ moved.came_or_went if moved is not None else contents.tree()
+        learned = Map(trees={digest_of_tree(tree): tree})
+        look = Look(contents, moved) if moved is not None else Look(contents)
+        world = frozenset((Seen(TREE, digest_of_tree(tree)), *map(look.seen, contents.world())))
         known: dict[int, frozenset[Seen]] = {}  # by id: many tests share a part as one object
         configuring: dict[str, frozenset[Seen]] = {}
         for nodeid, (file, parts, outcome, duration) in self._heard.items():
@@ -53,11 +67,39 @@ class Learner:
             learned.learn(nodeid, [*seen, world, configuring[file]], outcome, round(duration, 4))
         return learned
 
-    def _unsure(self, contents: Contents) -> frozenset[str]:
-        paths = {path for _, parts, _, _ in self._heard.values() for part in parts for path in _paths(part)}
-        paths |= {each.path for file, *_ in self._heard.values() for each in self._around.configuring(file)}
-        return frozenset(p for p in paths - self._written if contents.changed_since(p, self._started))
 
+class _Moved:
+    """Tells what changed, came or went under a run, and not by the hands of its tests."""
 
-def _paths(part: Mapping[str, Any]) -> Iterable[str]:
-    return (*part["blocks"], *part["files"])
+    def __init__(self, contents: Contents, began: Began, written: Set[str]) -> None:
+        self._contents = contents
+        self._began = began
+        self._written = written
+        self._known: dict[str, bool] = {}
+        self.came_or_went = contents.tree() ^ began.tree - written
+        self._directories = {directory_of(path) for path in self.came_or_went if not is_noise(path.rpartition("/")[2])}
+        self._any_for_processes: bool | None = None
+
+    def __call__(self, what: Dependency) -> bool:
+        """Tell whether nobody knows which content of it a test saw."""
+        if what.kind == "listing":
+            return what.path in self._directories
+        if what.kind == "plugin":
+            return any(map(self._file, self._contents.manifests(what.path)))
+        if what.kind == "everything":
+            return self._for_processes()
+        if what.kind == "link":
+            return self._contents.changed_since(what.path, self._began.moment, link=True)
+        return bool(what.path) and self._file(what.path)
+
+    def _file(self, path: str) -> bool:
+        if path not in self._known:
+            ours = path in self._written
+            self._known[path] = not ours and self._contents.changed_since(path, self._began.moment)
+        return self._known[path]
+
+    def _for_processes(self) -> bool:
+        if self._any_for_processes is None:
+            files = filter(counts_for_processes, self._contents.tree() | self.came_or_went)
+            self._any_for_processes = any(path in self.came_or_went or self._file(path) for path in files)
+        return self._any_for_processes

@@ -7,12 +7,12 @@ answered for in milliseconds. Belongs to one thread; in memory alone, `storage` 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from pytest_hotplug.testing.affected.contents import UNKNOWN, Contents, Dependency
+from pytest_hotplug.testing.affected.contents import UNKNOWN, Contents, Dependency, counts_for_processes
+from pytest_hotplug.testing.affected.first_party import directory_of
 
 __all__ = ["Look", "Map", "Seen", "Test"]
 
@@ -117,7 +117,12 @@ class Map:
 
     def uses(self, nodeid: str, path: str) -> bool:
         """Tell whether a test depends on something at a path, or on all that there is."""
-        return any(seen.what.path in (path, os.path.dirname(path)) for seen in self.dependencies(nodeid))
+        places = (path, directory_of(path))
+        processes = counts_for_processes(path)
+        return any(
+            seen.what.path in places or (processes and seen.what.kind == "everything")
+            for seen in self.dependencies(nodeid)
+        )
 
     def dependencies(self, nodeid: str) -> frozenset[Seen]:
         """Return all that a test depends on."""
@@ -125,11 +130,11 @@ class Map:
 
 
 class Look:
-    """Finds the content behind a recorder's facts, at one moment; of `unsure` files nobody knows which it was."""
+    """Finds the content behind a recorder's facts, at one moment; of some nobody knows which it was (`is_unsure`)."""
 
-    def __init__(self, contents: Contents, unsure: frozenset[str]) -> None:
+    def __init__(self, contents: Contents, is_unsure: Callable[[Dependency], bool] = lambda what: False) -> None:
         self._contents = contents
-        self._unsure = unsure
+        self._is_unsure = is_unsure
         self._blocks: dict[tuple[str, str], Seen] = {}  # many parts name the same ones
 
     def at(self, part: Mapping[str, Any]) -> frozenset[Seen]:
@@ -146,7 +151,7 @@ class Look:
 
     def seen(self, what: Dependency) -> Seen:
         """Return one dependency with its content."""
-        return Seen(what, UNKNOWN if what.path in self._unsure else self._contents.digest(what))
+        return Seen(what, UNKNOWN if self._is_unsure(what) else self._contents.digest(what))
 
     def _block(self, path: str, at: str) -> Seen:
         known = self._blocks.get((path, at))

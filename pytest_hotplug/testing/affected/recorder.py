@@ -8,6 +8,7 @@ has seen of imports.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -158,6 +159,9 @@ class Recorder:
         name = self.first_party.name(path)
         if writes:
             self.written.update({name} - {""})
+            return
+        if os.path.isdir(path):  # its entries are all that there is to read
+            self.listed(path)
             return
         self._follows(path)
         if name:

@@ -21,13 +21,14 @@ from pytest_hotplug.reloader.errors import UsageError
 from pytest_hotplug.testing.affected.annotations import annotations_of
 from pytest_hotplug.testing.affected.circumstances import circumstances_of
 from pytest_hotplug.testing.affected.contents import Contents
-from pytest_hotplug.testing.affected.learning import Learner
+from pytest_hotplug.testing.affected.learning import Began, Learner
 from pytest_hotplug.testing.affected.recorder import Recorder
 from pytest_hotplug.testing.affected.recording import FACTS, Recording
 from pytest_hotplug.testing.affected.revision import ContentsAt, Revision
 from pytest_hotplug.testing.affected.select import Selection, affected_now, affected_since, merged, users_of
 from pytest_hotplug.testing.affected.storage import Stored
 from pytest_hotplug.testing.affected.surroundings import Surroundings, surroundings_of
+from pytest_hotplug.testing.bytecode import drop_bytecode, drop_racy_bytecode
 
 __all__ = ["AffectedRun", "Wish", "begin"]
 
@@ -86,7 +87,7 @@ class AffectedRun:
         self._around = around
         self._recorder = recorder
         self._circumstances = circumstances_of(config)  # conftests and tests may change the environment
-        self._started = time.time_ns()
+        self._began = None if self._is_worker else self._begin()
         self._stored = Stored()
         self._selection = Selection()
         self._leave_out: frozenset[str] = frozenset()
@@ -95,6 +96,12 @@ class AffectedRun:
         self._pending_elsewhere = 0
         self._told: dict[str, _Told] = {}
         self._learner: Learner | None = None
+
+    def _begin(self) -> Began:
+        """Note how things are before the first conftest is read, and let Python read the newest of each."""
+        moment, tree = time.time_ns(), self._around.contents({}).tree()
+        drop_racy_bytecode(map(self._around.first_party.path, tree))
+        return Began(moment, tree)
 
     @property
     def _is_worker(self) -> bool:
@@ -108,7 +115,7 @@ class AffectedRun:
             self._leave_out = frozenset(self._config.workerinput.get(_LEFT_OUT, ()))  # type: ignore[attr-defined]
             return
         self._stored = self._around.storage.read()
-        self._learner = Learner(self._around, self._stored, self._circumstances, self._started)
+        self._learner = Learner(self._around, self._stored, self._circumstances, self._began)
         if self._stored.note:
             self.notes.append(self._stored.note)
         if self._wish.selects and self._stored.map.tests:
@@ -118,6 +125,8 @@ class AffectedRun:
     def _select(self) -> Selection:
         known, first_party = self._stored.map, self._around.first_party
         contents = self._around.contents(self._stored.blocks, self._circumstances)
+        edited = self._stored.edited(contents)
+        drop_bytecode(map(self._around.first_party.path, edited))
         selections = []
         if self._wish.related:
             files = (name for file in self._wish.related for name in self._named(file, contents))
@@ -125,7 +134,7 @@ class AffectedRun:
         if self._wish.since:
             selections.append(self._since(contents))
         if self._wish.since or not self._wish.related:
-            selections.append(affected_now(known, contents, first_party, self._stored.edited(contents)))
+            selections.append(affected_now(known, contents, first_party, edited))
         return merged(known, selections)
 
     def _named(self, file: str, contents: Contents) -> Iterable[str]:

@@ -22,7 +22,7 @@ from pytest_hotplug.testing.affected.contents import (
     bytes_of,
     counts_for_processes,
 )
-from pytest_hotplug.testing.affected.first_party import FirstParty
+from pytest_hotplug.testing.affected.first_party import FirstParty, directory_of
 from pytest_hotplug.testing.affected.map import Map, Seen
 
 __all__ = ["Selection", "affected_by", "affected_now", "affected_since", "merged", "users_of"]
@@ -96,7 +96,7 @@ def users_of(known: Map, files: Iterable[str]) -> Selection:
         for number, seen in known.seen_at(path):
             if seen.digest:  # what was looked for in vain is no use of it
                 selection.choose(known.tests_with(number), _uses(seen.what))
-        for number, seen in known.seen_at(os.path.dirname(path)):
+        for number, seen in known.seen_at(directory_of(path)):
             if seen.what.kind == "plugin" and not path.endswith(".py"):  # its manifest, maybe
                 selection.choose(known.tests_with(number), f"it loads {seen.what.path}/, which holds {path}")
         if counts_for_processes(path):
@@ -168,7 +168,7 @@ def _compare(known: Map, path: str, contents: Contents, selection: Selection, on
         if seen.what == TREE or (only and seen.what.kind not in only):
             continue
         if seen.digest == UNKNOWN:
-            selection.choose(known.tests_with(number), f"{path} changed while it ran")
+            selection.choose(known.tests_with(number), f"{_moved(seen.what)} while it ran")
         elif contents.digest(seen.what) not in (seen.digest, UNASKED):
             selection.choose(known.tests_with(number), _because(seen.what, contents))
 
@@ -200,6 +200,14 @@ def _because(what: Dependency, contents: Contents) -> str:
     return f"{path}: {_shown(what.name)} " + ("is gone" if gone else "changed")
 
 
+def _moved(what: Dependency) -> str:
+    if what.kind == "everything":
+        return "it starts a process, and first-party files changed"
+    if what.kind in ("listing", "plugin"):
+        return f"{what.path}/ changed"
+    return f"{what.path} changed"
+
+
 def _shown(block: str) -> str:
     return {BODY: "the module's body", DOCSTRINGS: "a docstring"}.get(block, block)
 
@@ -217,7 +225,7 @@ def _uses(what: Dependency) -> str:
 
 def _above(path: str) -> Iterator[str]:
     while path not in ("", "/", "."):
-        path = os.path.dirname(path) or "."
+        path = directory_of(path)
         yield path
 
 

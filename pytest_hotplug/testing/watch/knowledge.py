@@ -21,11 +21,10 @@ from pytest_hotplug.testing.affected.learning import Learner
 from pytest_hotplug.testing.affected.map import Map
 from pytest_hotplug.testing.affected.select import affected_by, affected_now, users_of
 from pytest_hotplug.testing.affected.surroundings import surroundings_of
+from pytest_hotplug.testing.bytecode import drop_bytecode, drop_racy_bytecode
 from pytest_hotplug.testing.watch.results import Before
 
 __all__ = ["Knowledge"]
-
-_NEVER = 2**63  # ns: the loop tells which files were written, by their content
 
 
 class Knowledge:
@@ -52,6 +51,8 @@ class Knowledge:
         seconds = {nodeid: test.duration for nodeid, test in tests.items()}
         contents = self._look()
         self._tree = contents.tree()
+        drop_racy_bytecode(map(self._path, self._tree))
+        drop_bytecode(map(self._path, self._stored.edited(contents)))
         why_again = affected_now(self._known, contents, first_party, {}).chosen
         for nodeid in why_again:
             self._known.forget(nodeid)
@@ -91,7 +92,7 @@ class Knowledge:
         `there` are all tests that there are: what was known of others is dropped. `moved` returns files
         that have changed since that end: nobody knows any more what the tests that use them saw.
         """
-        learner = Learner(self._around, self._stored, self._circumstances, _NEVER)
+        learner = Learner(self._around, self._stored, self._circumstances)
         for nodeid, outcome in outcomes.items():
             if nodeid in self._heard:
                 parts, written = self._heard[nodeid]
@@ -100,15 +101,15 @@ class Knowledge:
         self.forget_run()
         contents = self._look()
         learned = learner.learned(contents)
-        names = self._names(moved())
+        names = set(self._names(moved()))
         self._unsure -= learned.tests.keys()
         self._unsure |= {nodeid for nodeid in learned.tests if any(learned.uses(nodeid, name) for name in names)}
-        self._take(learned, contents, there)
+        self._take(learned, contents, there, names)
 
-    def _take(self, learned: Map, contents: Contents, there: Collection[str]) -> None:
+    def _take(self, learned: Map, contents: Contents, there: Collection[str], moved: AbstractSet[str]) -> None:
         self._known.take(learned)
         self._learned.update(learned.tests)
-        self._tree = contents.tree()
+        self._tree = contents.tree() - moved | self._tree & moved  # what comes or goes now is still ahead of us
         elsewhere = [nodeid for nodeid in self._known.tests if nodeid not in there]
         for nodeid in elsewhere:
             self._known.forget(nodeid)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_hotplug.testing.bytecode import drop_bytecode
 from pytest_hotplug.testing.watch.agenda import Agenda
 from pytest_hotplug.testing.watch.changes import Changes
 from pytest_hotplug.testing.watch.hosting import Hosting
@@ -56,6 +57,7 @@ class Rounds:
         self._edited = False  # something that the run at hand may use, in a pause or while somebody debugs it
         self.unaffecting: dict[str, str] = {}  # what changed since the last run and chose no test, and why
         self._outputs = Outputs(changes.map.may_matter)
+        self._saved: set[str] = set()  # since the last run began: what was compiled of it is old
         self._judged_later: set[Path] = set()  # changed during the run, of no known use to any test
         self._measured: Collection[Path] = ()  # files of which the run at hand tells the executed lines
         self._show_lines: Callable[[Mapping[str, Iterable[int]] | None], object] = lambda executed: None
@@ -118,6 +120,8 @@ class Rounds:
         self._log.write("change", paths=shown, saved_at=saved_at)
         self._screen.changed(shown)
         self._changes.take_in(changed)
+        self._saved.update(map(os.fspath, changed))
+        drop_bytecode(self._saved)
         self._hosting.changed(self._changes.plugins_of(changed))
         self._runs.changed(changed)
         affected = self._changes.affected(changed)
@@ -178,6 +182,8 @@ class Rounds:
                 self._screen.say(f"hotplug: nothing runs: no test that waits is one where {self._results.filters}")
             return
         self._judged_later.clear()
+        drop_bytecode(self._saved)  # once more: the run before may have compiled it when it was old
+        self._saved.clear()
         self._outputs.begin_run()
         reasons = self._results.reasons
         tests = [{"nodeid": nodeid, "because": because} for nodeid, because in (reasons or {}).items()]
