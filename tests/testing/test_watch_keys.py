@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import queue
 import re
+import select
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +18,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
+from pytest_hotplug.testing.watch import keys
 from pytest_hotplug.testing.watch.commands import COMMANDS
 from pytest_hotplug.testing.watch.filters import Filters
 from pytest_hotplug.testing.watch.prompt import Prompt
@@ -245,6 +249,31 @@ def test_u_shows_the_changed_lines_that_no_test_runs(terminal: Any, project: Pat
     terminal.expect("hotplug: 1 passed")
     terminal.send("u")
     terminal.expect(r"no test runs plugins/counter/main\.py:3[^-,]")
+
+
+def test_a_key_that_somebody_else_has_read_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The terminal had a key, a shell took it, and the watch got its terminal back: it goes on, and reads the next."""
+    master, slave = os.openpty()
+    inbox: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+    plain, asked = select.select, threading.Event()
+
+    def too_late(*wanted: Any) -> Any:
+        """Tell once that there is something to read, as it was when the reader was woken up."""
+        if slave_file.fileno() in wanted[0] and not asked.is_set():
+            asked.set()
+            return [slave_file.fileno()], [], []
+        return plain(*wanted)
+
+    rescue = threading.Timer(5, os.write, (master, b"!"))  # whoever waits for a key gets this one
+    with os.fdopen(slave, "r") as slave_file:
+        monkeypatch.setattr(sys, "stdin", slave_file)
+        monkeypatch.setattr(keys, "select", SimpleNamespace(select=too_late))
+        with keys.Keys(inbox, lambda: None, lambda: None):
+            rescue.start()
+            assert asked.wait(5)
+        rescue.cancel()
+        assert inbox.empty()
+    os.close(master)
 
 
 def test_every_key_of_the_help_is_a_command_and_no_key_means_two() -> None:

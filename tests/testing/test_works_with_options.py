@@ -145,10 +145,11 @@ def test_what_earlier_results_leave_out_of_a_watch_stays_pending(project: Affect
 def test_what_lf_left_out_of_a_selection_stays_pending(project: AffectedProject) -> None:
     """--lf with --hotplug-affected: what failed runs, what else is affected runs without --lf."""
 
-    def affected(*options: str) -> set[str]:
-        command = [sys.executable, "-m", "pytest", "--hotplug-affected", "-rpf", *options]  # with its cache
+    def runs(tests: set[str], *options: str) -> None:
+        command = [sys.executable, "-m", "pytest", "--hotplug-affected", "--hotplug-why", "-rpf", *options]
+        # With pytest's cache, and the environment of a machine that builds.
         out = subprocess.run(command, cwd=project.path, capture_output=True, text=True, timeout=120, check=False).stdout
-        return set(re.findall(r"^(?:PASSED|FAILED) \S+::(\w+)", out, re.MULTILINE))
+        assert set(re.findall(r"^(?:PASSED|FAILED) \S+::(\w+)", out, re.MULTILINE)) == tests, out
 
     whole = {"test_first", "test_second", "test_slow"}
     assert affected() == {*whole, "test_other", "test_left_out"}

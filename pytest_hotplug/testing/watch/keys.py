@@ -116,6 +116,7 @@ class Keys:
         """Stop as if there were no handler, with the terminal put back; goes on when continued."""
         self._on_suspend()
         self._restore()
+        os.write(self._wake_write, b"x")  # what is typed from now on is none of ours
         signal.signal(number, signal.SIG_DFL)
         signal.pthread_kill(threading.get_ident(), number)  # to this thread: it has stopped before the next line
         signal.signal(number, self._suspend)
@@ -141,8 +142,8 @@ class Keys:
 
     def _read_keys(self, fd: int) -> None:
         with self._reading:
-            if self._saved is None:
-                return  # it was lent in this moment: what was typed is for somebody else
+            if self._saved is None or not select.select([fd], [], [], 0)[0]:
+                return  # it was lent or a shell had it meanwhile: what was typed was for somebody else
             try:
                 typed = os.read(fd, 64)
             except OSError:
