@@ -253,11 +253,25 @@ def test_another_debugger_in_the_environment_is_said_to_have_no_terminal(project
     watch.sees("name its class with --pdbcls", "hotplug: 1 failed")
 
 
-def test_ctrl_z_at_the_prompt_suspends_the_whole_watch(project: Path) -> None:
+def test_whoever_is_continued_again_and_again_goes_on(project: Path, sit: Any) -> None:
+    """Shells and what waits above the watch may continue it several times; a debugger keeps the terminal."""
+    watch = sit("--pdb")
+    watch.sees("4 passed", "q quits")
+    count_to(project, 2)
+    for _ in range(400):
+        os.killpg(watch.child.pid, signal.SIGCONT)
+    watch.sees(PDB)
+    for _ in range(400):
+        os.killpg(watch.child.pid, signal.SIGCONT)
+    watch.types("p 'still', 'here'")
+    watch.sees("'still', 'here'", PDB)
+    watch.types("c")
+    watch.sees("hotplug: 1 failed", "q quits")
+    watch.works()
+
+
+def test_ctrl_z_at_the_prompt_suspends_the_whole_watch(project: Path, shell: Shell) -> None:
     """The shell has its terminal as it was; fg brings the debugger back, and after it the keys."""
-    if not Path("/bin/bash").exists():
-        pytest.skip("needs a shell with job control")
-    shell = Shell(project)
     shell.types(f"'{sys.executable}' -m pytest --hotplug-watch --pdb")
     shell.sees("4 passed", "q quits")
     count_to(project, 2)
@@ -281,4 +295,3 @@ def test_ctrl_z_at_the_prompt_suspends_the_whole_watch(project: Path) -> None:
     shell.presses("q")
     shell.sees("ready> ")
     assert shell.reads_lines
-    shell.close()

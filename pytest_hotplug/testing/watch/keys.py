@@ -37,7 +37,9 @@ def is_terminal(stream: Any) -> bool:
 class Keys:
     """Reads single keys from the terminal into a queue; a context manager, for the main thread.
 
-    `on_suspend` is called before the process stops, `on_resume` when it goes on.
+    `on_suspend` is called before the process stops, `on_resume` when it goes on. Signals are only put into
+    the queue, as ("suspend", None) and ("continue", None): whoever serves it calls `suspend` and `resume`, since
+    a handler may interrupt anything, also itself.
     """
 
     def __init__(
@@ -59,8 +61,8 @@ class Keys:
         if is_terminal(sys.stdin):
             atexit.register(self._restore)
             if signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
-                self._handlers[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, self._suspend)
-            self._handlers[signal.SIGCONT] = signal.signal(signal.SIGCONT, self._resume)
+                self._handlers[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, self._hear)
+            self._handlers[signal.SIGCONT] = signal.signal(signal.SIGCONT, self._hear)
             self._take()
             self._thread = threading.Thread(target=self._read, name="hotplug-keys", daemon=True)
             self._thread.start()
@@ -112,17 +114,23 @@ class Keys:
             with contextlib.suppress(termios.error):  # it was closed: there is nothing to put back
                 termios.tcsetattr(fd, termios.TCSADRAIN, saved)
 
-    def _suspend(self, number: int, frame: FrameType | None) -> None:
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self._inbox.put(("suspend" if number == signal.SIGTSTP else "continue", None))
+
+    def suspend(self) -> None:
         """Stop as if there were no handler, with the terminal put back; goes on when continued."""
+        if signal.SIGTSTP not in self._handlers:
+            return  # who started us wants no job control
         self._on_suspend()
         self._restore()
         os.write(self._wake_write, b"x")  # what is typed from now on is none of ours
-        signal.signal(number, signal.SIG_DFL)
-        signal.pthread_kill(threading.get_ident(), number)  # to this thread: it has stopped before the next line
-        signal.signal(number, self._suspend)
-        self._resume(number, frame)
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTSTP)  # this thread: it has stopped before the next line
+        signal.signal(signal.SIGTSTP, self._hear)
+        self.resume()
 
-    def _resume(self, number: int, frame: FrameType | None) -> None:
+    def resume(self) -> None:
+        """Have what is ours of the terminal, and go on."""
         if self._lent is not None and not _has_somebody_else(fd := sys.stdin.fileno()):
             give_terminal(fd, self._lent[0])  # the shell gave us what we have lent
         self._on_resume()

@@ -6,7 +6,6 @@ Belongs to the thread of the watch loop.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 
 from pytest_hotplug.testing.watch.keys import Keys
@@ -42,7 +41,8 @@ class Lending:
             self._take_back()
             if kind == "suspended":
                 self._waiting.insert(0, (run, process))
-                signal.raise_signal(signal.SIGTSTP)  # goes on here when the shell lets us
+                if self.keys is not None:
+                    self.keys.suspend()  # goes on here when the shell lets us
         self.lend()
 
     def lend(self) -> None:
@@ -54,6 +54,13 @@ class Lending:
                 self._screen.hold()
                 self._holder = self._waiting.pop(0)
                 run.go_on_alone(process)
+                run.answer(process)
+
+    def go_on(self) -> None:
+        """Let who sits at a debugger go on, and nobody else, after the whole watch was stopped."""
+        assert self._holder is not None, "somebody has it"
+        run, process = self._holder
+        run.go_on_alone(process)
 
     def end(self, run: Run) -> None:
         """Forget a run that is over, and have the terminal again."""

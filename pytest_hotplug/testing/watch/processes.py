@@ -116,6 +116,9 @@ class TestRun:
     def go_on_alone(self, process: int) -> None:
         """Let the process go on, which has got the terminal."""
         self._signal(signal.SIGCONT)
+
+    def answer(self, process: int) -> None:
+        """Tell the process that it has the terminal."""
         with self._lock:
             if not self._over:
                 os.write(self._answers, b"y")

@@ -269,8 +269,10 @@ class Rounds:
             self.run.pause()
 
     def resume(self) -> None:
-        """Let it go on."""
-        if self.run is not None:
+        """Let it go on, as far as it doesn't wait for a debugger."""
+        if self.debugging:
+            self._lending.go_on()
+        elif self.run is not None:
             self.run.resume()
 
     # -- a run ends -----------------------------------------------------------------------------

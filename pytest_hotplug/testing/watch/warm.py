@@ -134,11 +134,14 @@ class WarmRun:
         """Let one process go on, which has got the terminal, and stop the others until `resume`."""
         with self._lock:
             for part in () if self._over else self._parts:
+                _signal(part, signal.SIGCONT if part.forked.process == process else signal.SIGSTOP)
+
+    def answer(self, process: int) -> None:
+        """Tell a process that it has the terminal."""
+        with self._lock:
+            for part in () if self._over else self._parts:
                 if part.forked.process == process:
-                    _signal(part, signal.SIGCONT)
                     os.write(part.answers, b"y")
-                else:
-                    _signal(part, signal.SIGSTOP)
 
     def _signal(self, number: signal.Signals) -> bool:
         with self._lock:
