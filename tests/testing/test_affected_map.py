@@ -16,6 +16,7 @@ from pytest_hotplug.testing.affected.first_party import FirstParty
 from pytest_hotplug.testing.affected.map import Look, Map, Seen
 from pytest_hotplug.testing.affected.recorder import Recorder
 from pytest_hotplug.testing.affected.select import affected_by
+from pytest_hotplug.testing.affected.storage import Storage
 
 TESTS = 10_000
 
@@ -89,3 +90,14 @@ def test_what_a_run_learned_is_taken_over() -> None:
     assert [seen for _, seen in known.seen_at("a")] == [old]
     known.forget("other")
     assert [seen for _, seen in known.seen_at("a")] == []
+
+
+def test_writing_never_brings_back_a_project_that_was_deleted(tmp_path: Path) -> None:
+    """Its state directory is made as deep as it was set, but never the project around it."""
+    root = tmp_path / "project"
+    storage = Storage(root, root / "var" / "state")
+    assert "[map-not-written]" in storage.write(Map())
+    assert not root.exists()
+    root.mkdir()
+    assert storage.write(Map()) == ""
+    assert storage.path.is_file()

@@ -50,9 +50,10 @@ class Stored:
 
 
 class Storage:
-    """The map of one project."""
+    """The map of the project in `root`."""
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, root: Path, state_dir: Path) -> None:
+        self._root = root
         self._directory = state_dir
         self.path = state_dir / "affected.sqlite"
 
@@ -117,7 +118,11 @@ class Storage:
 
     def _prepare(self) -> None:
         """Make the state directory as the reloader's store does: ignored by git and by backups."""
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        inside = [place for place in self._directory.parents if self._root in place.parents]
+        for place in reversed(inside):
+            place.mkdir(exist_ok=True)
+        # A project that was deleted meanwhile isn't brought back.
+        self._directory.mkdir(mode=0o700, parents=self._root not in self._directory.parents, exist_ok=True)
         for name, text in ((".gitignore", "*\n"), ("CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55\n")):
             if not (self._directory / name).exists():
                 (self._directory / name).write_text(text)

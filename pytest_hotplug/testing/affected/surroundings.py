@@ -69,7 +69,7 @@ def surroundings_of(start: Path, excluded: Iterable[Path] = ()) -> Surroundings:
     return Surroundings(
         root,
         FirstParty(root, [state_dir, *logs, *excluded]),
-        Storage(state_dir),
+        Storage(root, state_dir),
         tuple(layouts(settings, root)),
         tuple(str(root / path) for path in settings.pythonpath),
     )

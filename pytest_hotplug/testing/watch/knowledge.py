@@ -124,8 +124,6 @@ class Knowledge:
     def _keep(self, write: Callable[[], str]) -> None:
         """Write beside the watch, which need not wait; what can't be written is only recorded again."""
         self.close()
-        if not self._around.root.is_dir():
-            return  # writing would bring back a project that was deleted
         self._writing = threading.Thread(target=write, name="hotplug-map", daemon=True)
         self._writing.start()
 
