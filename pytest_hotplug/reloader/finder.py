@@ -182,12 +182,14 @@ def _displaced(public: str) -> dict[str, ModuleType]:
     """Return what ordinary machinery imported under a plugin's name, before or under the open load."""
     load = transaction.current()
     replaced = load.journal.replaced() if load is not None else {}
+    below = public + "."
+    # By name: to touch every module costs a forked process a copy of every page that they lie in.
+    names = [name for name in [*list(sys.modules), *replaced] if name == public or name.startswith(below)]
+    modules = {name: replaced.get(name) or sys.modules.get(name) for name in names if not _is_test_name(name, public)}
     return {
-        full_name: module
-        for full_name, module in {**sys.modules, **replaced}.items()
-        if (full_name == public or full_name.startswith(public + "."))
-        and not _is_test_name(full_name, public)
-        and "__hotplug_generation__" not in vars(module)
+        name: module
+        for name, module in modules.items()
+        if module is not None and "__hotplug_generation__" not in vars(module)
     }
 
 

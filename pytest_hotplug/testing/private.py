@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Set
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 from pytest_hotplug.reloader.settings import Layout
 from pytest_hotplug.testing.project import TestProject
 
-__all__ = ["drop_made_up_packages", "private_layouts"]
+__all__ = ["drop_made_up_packages", "packages_above", "private_layouts"]
 
 
 def private_layouts(project: TestProject | None, tmp_path: Path) -> list[tuple[Layout, Layout | None]]:
@@ -28,7 +27,20 @@ def private_layouts(project: TestProject | None, tmp_path: Path) -> list[tuple[L
     return private
 
 
-def drop_made_up_packages(package: str, before: Mapping[str, ModuleType]) -> None:
+def packages_above(packages: Iterable[str]) -> frozenset[str]:
+    """Return which of these packages and of those around them are imported.
+
+    Asks by name: to walk through all modules costs a forked process a copy of every page that they lie in.
+    """
+    around: set[str] = set()
+    for package in packages:
+        while package:
+            around.add(package)
+            package = package.rpartition(".")[0]
+    return frozenset(package for package in around if package in sys.modules)
+
+
+def drop_made_up_packages(package: str, before: Set[str]) -> None:
     """Remove namespace packages that exist only because a sandboxed plugin needed a parent."""
     while package:
         module = sys.modules.get(package)

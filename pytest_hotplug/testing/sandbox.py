@@ -8,7 +8,6 @@ in production.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +25,7 @@ from pytest_hotplug.reloader.names import is_plugin_name
 from pytest_hotplug.testing.files import copy_plugin, write_tree
 from pytest_hotplug.testing.heard import Heard
 from pytest_hotplug.testing.originals import Originals
-from pytest_hotplug.testing.private import drop_made_up_packages, private_layouts
+from pytest_hotplug.testing.private import drop_made_up_packages, packages_above, private_layouts
 from pytest_hotplug.testing.project import TestProject
 from pytest_hotplug.testing.sandboxed import SandboxedPlugin, Snapshot, Step
 
@@ -54,7 +53,7 @@ class Hotplug:
         self._project = project
         self._here = here
         self._layouts = private_layouts(project, tmp_path)
-        self._modules_before = dict(sys.modules)
+        self._packages_before = packages_above(layout.package for layout, _ in self._layouts)
         self._plugins: dict[str, SandboxedPlugin] = {}
         self._originals = Originals()
         self._heard = Heard(self._originals)
@@ -210,7 +209,7 @@ class Hotplug:
         """Undo everything: plugins unloaded, public names given back, threads ended."""
         self.manager.close()
         for layout, _ in self._layouts:
-            drop_made_up_packages(layout.package, self._modules_before)
+            drop_made_up_packages(layout.package, self._packages_before)
 
     def __enter__(self) -> Hotplug:
         return self

@@ -53,6 +53,14 @@ def counts(verdict: dict[str, Any]) -> tuple[int, int, int]:
     return verdict["passed"], verdict["failed"], verdict["errors"]
 
 
+def chain_of(watched: Watched) -> list[psutil.Process]:
+    """Return the parked processes: the configured one, then the one that has collected."""
+    for child in psutil.Process(watched.process.pid).children():
+        if "pytest" in child.cmdline() and child.children():
+            return [child, *child.children()]
+    raise AssertionError("there is no chain")
+
+
 # -- levels -----------------------------------------------------------------------------------
 
 
@@ -339,15 +347,90 @@ def test_many_tests_are_split_over_processes(project: Path) -> None:
     assert len({(project / name).read_text() for name in ("one", "two", "three")}) == 2
 
 
+# -- the spare --------------------------------------------------------------------------------
+
+
+def await_end(process: int) -> None:
+    eventually(lambda: not is_alive(process), f"the end of process {process}")
+
+
+def spare_of(watched: Watched) -> psutil.Process:
+    """Return the process that has been forked ahead, once it waits for its work."""
+    collected = chain_of(watched)[1]
+    eventually(lambda: [child.status() for child in collected.children()] == ["sleeping"], "the spare")
+    spare: psutil.Process = collected.children()[0]
+    return spare
+
+
+@pytest.fixture
+def told(watched: Watched, project: Path) -> Path:
+    """Return the file in which counter tells which process has executed it."""
+    told = project.parent / "process.txt"
+    text = f"import os, pathlib\n\n\ndef run():\n    pathlib.Path({str(told)!r}).write_text(str(os.getpid()))\n"
+    main_of(project, "counter").write_text(f"{text}    return 1\n")
+    assert counts(watched.verdict()) == (1, 0, 0)
+    await_end(int(told.read_text()))
+    return told
+
+
+def test_the_process_of_the_next_run_is_there_before_the_edit(watched: Watched, project: Path, told: Path) -> None:
+    """It waits where all is collected; each edit finds another one, and sees the last bytes."""
+    for old, new, expected in (("1", "2", (0, 1, 0)), ("2", "3", (0, 1, 0)), ("3", "1", (1, 0, 0))):
+        spare = spare_of(watched)
+        save(main_of(project, "counter"), f"return {old}", f"return {new}")
+        assert counts(watched.verdict()) == expected
+        assert int(told.read_text()) == spare.pid
+        await_end(spare.pid)
+
+
+def test_an_order_of_many_tests_reaches_the_spare(project: Path) -> None:
+    """It is longer than what a socket holds at once."""
+    (project / "tests" / "many.txt").write_text("1")
+    (project / "tests" / "test_many.py").write_text(
+        "import pathlib, pytest\n\n\n@pytest.fixture(scope='module')\ndef many():\n"
+        "    return pathlib.Path(__file__).with_name('many.txt').read_text()\n\n\n"
+        "@pytest.mark.parametrize('number', [f'{number:0>150}' for number in range(1500)])\n"
+        "def test_many(number, many):\n    assert many == '1'\n"
+    )
+    with Watched(project, "tests") as watched:
+        assert watched.verdict()["passed"] == 1502
+        watched.next("armed")
+        spare_of(watched)
+        save(project / "tests" / "many.txt", "1", "2")
+        assert level(watched) == "collected"
+        assert counts(watched.verdict()) == (0, 1500, 0)
+
+
+def test_a_spare_that_is_killed_is_not_missed(watched: Watched, project: Path, told: Path) -> None:
+    """The run is forked for when it is asked for; no line, no other level."""
+    spare = spare_of(watched)
+    spare.kill()
+    await_end(spare.pid)
+    said = len(watched.said)
+    save(main_of(project, "counter"), "return 1", "return 2")
+    assert level(watched) == "collected"
+    assert counts(watched.verdict()) == (0, 1, 0)
+    assert int(told.read_text()) != spare.pid
+    assert not any("ended" in line for line in watched.said[said:])
+
+
+def test_a_spare_ends_with_whoever_it_was_forked_from(watched: Watched, project: Path) -> None:
+    """An edit of a test makes the collection old, and what was forked from it."""
+    spare, collected = spare_of(watched), chain_of(watched)[1]
+    save(project / "plugins" / "counter" / "test_counter.py", "== 1", "== 2")
+    assert counts(watched.verdict()) == (0, 1, 0)
+    await_end(collected.pid)
+    await_end(spare.pid)
+
+
+def test_a_spare_whose_parent_is_killed_ends(watched: Watched) -> None:
+    """Nobody else would end it."""
+    spare = spare_of(watched)
+    chain_of(watched)[1].kill()
+    await_end(spare.pid)
+
+
 # -- ends -------------------------------------------------------------------------------------
-
-
-def chain_of(watched: Watched) -> list[psutil.Process]:
-    """Return the parked processes: the configured one, then the one that has collected."""
-    for child in psutil.Process(watched.process.pid).children():
-        if "pytest" in child.cmdline() and child.children():
-            return [child, *child.children()]
-    raise AssertionError("there is no chain")
 
 
 @pytest.mark.parametrize("which", [0, 1])

@@ -41,7 +41,8 @@ class Channel:
         """Send one message; raises OSError when nobody reads any more."""
         line = json.dumps({**facts, "descriptors": len(descriptors)}).encode() + b"\n"
         sent = socket.send_fds(self._end, [line], descriptors) if descriptors else 0
-        self._end.sendall(line[sent:])
+        if sent < len(line):  # whoever has it all may have closed the other end by now, which is no error
+            self._end.sendall(line[sent:])
 
     def receive(self) -> list[Received] | None:
         """Wait for bytes and return the messages that are complete, None when the other end is closed."""

@@ -89,15 +89,12 @@ class Child:
         self._order, self._tells = order, tells
         self._writing.speak_to(tells)
         files = None if order.chosen is None else {file_of(nodeid) for nodeid in order.chosen}
-        if order.leads:
-            known = [item.nodeid for item in items]
-            self._tells.send("collected", tests=[n for n in known if files is None or file_of(n) in files])
-            for facts in told:
-                if files is None or self._shown(facts["path"]) in files:
-                    self._tells.send("file", **facts)
         if order.leads:  # ids may be others than when the watcher heard of them last
             there = [item.nodeid for item in items]
             self._tells.send("collected", tests=[n for n in there if files is None or file_of(n) in files])
+            for facts in told:
+                if files is None or self._shown(facts["path"]) in files:
+                    self._tells.send("file", **facts)
         self._keep_chosen(items)
         if order.leads:
             self._tells.send("planned", tests=[item.nodeid for item in items])

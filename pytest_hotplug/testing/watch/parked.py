@@ -2,6 +2,9 @@
 
 It has one thread, or it must not fork. It buries its children and tells how they ended. It leaves
 when the watcher closes its end, or is gone. Knows nothing of pytest.
+
+While nothing runs it may keep a spare: a process that was forked ahead and has its own memory already,
+so that the next request is only passed on to it. It has done nothing else by then.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from typing import Any
 
 from pytest_hotplug.testing.watch.channel import Channel
 from pytest_hotplug.testing.watch.lifeline import Lifeline
+from pytest_hotplug.testing.watch.pages import copy_shared_pages
 from pytest_hotplug.testing.watch.surprises import why_not_fork
 
 __all__ = ["Parked", "Work"]
@@ -34,14 +38,36 @@ class Work:
     descriptors: list[int]
 
 
-class Parked:
-    """Serves requests; `wait` returns in forked processes only, or with None when it is over."""
+@dataclass(slots=True)
+class _Spare:
+    """A child that waits for its work, as its parent sees it."""
 
-    def __init__(self, channel: Channel, lifeline: Lifeline, idle: Callable[[], None] = lambda: None) -> None:
-        self.forked = 0
+    process: int
+    pidfd: int
+    channel: Channel
+    is_ready: bool = False
+
+
+class Parked:
+    """Serves requests; `wait` returns in forked processes only, or with None when it is over.
+
+    `idle` is called a second after the last request; `keeps_spare` has a process forked ahead.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        lifeline: Lifeline,
+        idle: Callable[[], None] = lambda: None,
+        *,
+        keeps_spare: bool = False,
+    ) -> None:
+        self.last = 0  # the number of the last work
         self._channel = channel
         self._lifeline = lifeline
-        self._idle = idle  # called a second after the last request
+        self._idle = idle
+        self._keeps_spare = keeps_spare
+        self._spare: _Spare | None = None
         self._children: dict[int, tuple[int, int]] = {}  # pidfd -> process, number of its work
 
     def wait(self) -> Work | None:
@@ -52,18 +78,27 @@ class Parked:
                 work = self._serve(facts, descriptors)
                 if work is not None:
                     return work
+            if self._keeps_spare and self._spare is None and not self._children:
+                work = self._fork_spare()
+                if self._is_child:
+                    return work
             ready = self._ready()
             for pidfd in ready & self._children.keys():
                 self._bury(pidfd)
+            if self._spare is not None and self._spare.channel.fileno() in ready:
+                self._hear_spare(self._spare)
             if self._lifeline.fd in ready:
                 break
             told = self._channel.receive() if self._channel.fileno() in ready else []
+        if self._spare is not None:
+            self._end_spare(self._spare)
         self._see_children_off(GRACE if told is not None else None)
         return None
 
     def _ready(self) -> set[int]:
         poll = select.poll()
-        for fd in (self._channel.fileno(), self._lifeline.fd, *self._children):
+        spare = [self._spare.channel.fileno()] if self._spare is not None else []
+        for fd in (self._channel.fileno(), self._lifeline.fd, *spare, *self._children):
             poll.register(fd, select.POLLIN)
         ready = poll.poll(1000)
         if not ready:
@@ -85,25 +120,95 @@ class Parked:
     _is_child = False
 
     def _fork(self, facts: dict[str, Any], descriptors: list[int]) -> Work | None:
+        self.last = facts["number"]
+        if self._spare is not None and self._spare.is_ready and self._pass_on(self._spare, facts, descriptors):
+            return None
         reason = why_not_fork()
         if reason:
             self._channel.send({"kind": "refused", "reason": reason})
             return None
-        self.forked += 1
-        process = os.fork()
+        process = self._fork_child()
         if process == 0:
-            self._is_child = True
-            os.setpgid(0, 0)
-            self._channel.leave()
-            for pidfd in self._children:
-                os.close(pidfd)
             return Work(facts, descriptors)
-        with contextlib.suppress(PermissionError):  # the child was faster
-            os.setpgid(process, process)
-        pidfd = os.pidfd_open(process)
-        self._children[pidfd] = (process, facts["number"])
-        self._channel.send({"kind": "started", "process": process}, [pidfd])
+        self._tell_started(process, os.pidfd_open(process), facts["number"])
         return None
+
+    def _fork_child(self) -> int:
+        """Fork a process in a group of its own that holds nothing of ours; return 0 in it."""
+        process = os.fork()
+        if process:
+            with contextlib.suppress(PermissionError):  # the child was faster
+                os.setpgid(process, process)
+            return process
+        self._is_child = True
+        os.setpgid(0, 0)
+        self._channel.leave()
+        for pidfd in self._children:
+            os.close(pidfd)
+        if self._spare is not None:
+            self._spare.channel.leave()
+            os.close(self._spare.pidfd)
+        return 0
+
+    def _tell_started(self, process: int, pidfd: int, number: int) -> None:
+        self._children[pidfd] = (process, number)
+        self._channel.send({"kind": "started", "process": process}, [pidfd])
+
+    # -- the spare ------------------------------------------------------------------------------
+
+    def _fork_spare(self) -> Work | None:
+        """Fork ahead; return its work in the child, once there is some."""
+        if why_not_fork():
+            self._keeps_spare = False  # whoever asks for a fork will be told
+            return None
+        ours, theirs = Channel.pair()
+        process = self._fork_child()
+        if process:
+            theirs.close()
+            self._spare = _Spare(process, os.pidfd_open(process), ours)
+            return None
+        ours.leave()
+        return self._wait_as_spare(Channel(theirs))
+
+    def _wait_as_spare(self, channel: Channel) -> Work:
+        copy_shared_pages()
+        told: list[Any] | None = []
+        with contextlib.suppress(OSError):  # the parent is gone
+            channel.send({"kind": "ready"})
+            while told == []:  # a long message comes in parts
+                ready, _, _ = select.select([channel.fileno(), self._lifeline.fd], [], [])
+                told = channel.receive() if self._lifeline.fd not in ready else None
+        channel.leave()
+        if not told:
+            os._exit(0)  # nobody above us may go on in two processes
+        ((facts, descriptors),) = told
+        return Work(facts, descriptors)
+
+    def _hear_spare(self, spare: _Spare) -> None:
+        if spare.channel.receive() is None:
+            self._keeps_spare = False  # somebody kills them: from now on each request is forked for
+            self._end_spare(spare)
+        else:
+            spare.is_ready = True
+
+    def _pass_on(self, spare: _Spare, facts: dict[str, Any], descriptors: list[int]) -> bool:
+        """Give it the work; False when it is gone."""
+        try:
+            spare.channel.send(facts, descriptors)
+        except OSError:
+            self._end_spare(spare)
+            return False
+        self._spare = None
+        spare.channel.leave()
+        self._tell_started(spare.process, spare.pidfd, facts["number"])
+        return True
+
+    def _end_spare(self, spare: _Spare) -> None:
+        self._spare = None
+        spare.channel.leave()
+        os.kill(spare.process, signal.SIGKILL)
+        os.waitpid(spare.process, 0)
+        os.close(spare.pidfd)
 
     def _bury(self, pidfd: int) -> None:
         process, number = self._children.pop(pidfd)

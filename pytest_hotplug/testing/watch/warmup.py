@@ -21,6 +21,7 @@ __all__ = ["freeze", "use_the_sandbox_once"]
 
 def use_the_sandbox_once(project: TestProject) -> None:
     """Compile every plugin; copy one into a sandbox that is thrown away, and execute another, of our own, there."""
+    import pytest_hotplug.testing.fixtures  # noqa: F401  # what the first test with a sandbox would import
     from pytest_hotplug.testing.sandbox import Hotplug
 
     plugins = project.plugins()

@@ -120,7 +120,7 @@ class Collected:
         self._basetemp: Path | None = None
         self._remembered = Remembered()
         self._child = register_child(config, self._remembered)
-        self._parked = Parked(channel, lifeline, self._clean_up)
+        self._parked = Parked(channel, lifeline, self._clean_up, keeps_spare=True)
         _leave_in_the_end(config, self._child)
 
     # -- collecting -----------------------------------------------------------------------------
@@ -186,7 +186,7 @@ class Collected:
         messages = Messages(pipe)
         order = Order(**work.facts["order"])
         if self._basetemp is not None:
-            place = self._basetemp / f"run-{self._parked.forked}"
+            place = self._basetemp / f"run-{work.facts['number']}"
             place.mkdir(mode=0o700)
             use_basetemp(self._config, place)
         speak_to(self._config, streams or self._streams, capturing=False)
@@ -217,12 +217,12 @@ class Collected:
         if self._basetemp is None:
             return
         for place in self._basetemp.glob("run-*"):
-            if int(place.name.removeprefix("run-")) <= self._parked.forked - KEPT_RUNS:
+            if int(place.name.removeprefix("run-")) <= self._parked.last - KEPT_RUNS:
                 shutil.rmtree(place, ignore_errors=True)
 
     def _close(self) -> None:
         self._forget_results()
-        if self._parked.forked and why_each_run_needs_its_own(self._config):
+        if self._parked.last and why_each_run_needs_its_own(self._config):
             leave(0)  # the run has done what is to be done in the end
 
 
