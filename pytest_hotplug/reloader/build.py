@@ -78,6 +78,7 @@ class Build:
         pins: Mapping[str, Pin] | None = None,
         held: frozenset[str] = frozenset(),
         relied_on: set[str] | None = None,
+        needed: set[str] | None = None,
     ) -> None:
         self._parts = parts
         self._registry = parts.registry
@@ -86,6 +87,7 @@ class Build:
         self._wanted = frozenset(fresh)
         self._along: set[str] = set()  # came along unasked: dependents' new bytes, and what was needed and is sound
         self._relied_on = set() if relied_on is None else relied_on  # they serve, and were taken as they are
+        self._needed = set() if needed is None else needed  # nobody asked for them, and nothing of them serves
         self._held = held  # their new bytes stay out, whoever depends on what
         self.order: list[str] = []
         self.candidates: dict[str, Generation] = {}
@@ -347,6 +349,7 @@ class Build:
             serving = self._registry.serving.get(slot.name)
             if serving is None:
                 self._parts.checker.forget_reading(slot)
+                self._needed.add(slot.name)
                 self.from_disk.add(slot.name)
             self.fresh[slot.name] = self._parts.checker.settled(slot) if serving is None else serving.snapshot
             if not self._is_of_disk(slot.name, self.fresh[slot.name]):

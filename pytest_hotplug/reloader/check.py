@@ -131,6 +131,18 @@ class Checker:
             return False
         if refusal.through_dependency and not self._is_to_blame(refusal.fault.plugin):
             return False
+        return self._waits_for_calls(slot, refusal)
+
+    def was_in_vain(self, slot: Slot) -> bool:
+        """Tell whether versions from before were tried instead of refused bytes, and nothing of that has changed."""
+        refused, tried = slot.in_vain or (None, None)
+        if tried is None or refused is not slot.refusal or not tried.holds(tried.digest):
+            return False
+        same = self.surroundings(name for name, *_ in tried.among) == tried.among
+        return same and self._waits_for_calls(slot, tried)
+
+    def _waits_for_calls(self, slot: Slot, refusal: Refusal) -> bool:
+        """Tell whether a refusal lasts: one for the sake of calls in flight does until they have ended."""
         if refusal.fault.slug != "calls-in-flight":
             return True
         return any(self._leases.is_running(name) for name in (slot.name, *(name for name, *_ in refusal.among)))

@@ -40,6 +40,7 @@ class Slot:
     found: Found
     seen: Seen | None = None
     refusal: Refusal | None = None
+    in_vain: tuple[Refusal, Refusal] | None = None  # what serves instead of these refused bytes was refused as well
     paused: str | None = None  # the reason
     pin: Pin | None = None  # a rollback that lasts; changes with what serves, under the transaction guard
     kept_out: KeptOut | None = None  # what was refused for a user's sake before the last restart

@@ -26,6 +26,7 @@ from pytest_hotplug.reloader.events import Events
 from pytest_hotplug.reloader.fingerprint import Snapshot, Unsettled
 from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.kept import Pin
+from pytest_hotplug.reloader.last_good import LastGood
 from pytest_hotplug.reloader.leases import Leases
 from pytest_hotplug.reloader.loader import Loader
 from pytest_hotplug.reloader.modules import Neighbours
@@ -92,6 +93,7 @@ class HotLoader:
         self._telling = Telling(registry, events, slot_of)
         self.tell = self._telling.tell
         self._rollback = Rollback(self._parts, recorder, copies, self._telling, self)
+        self._last_good = LastGood(self._parts, recorder, copies, self)
         self._stop_first = StopFirst(self._parts, self._retirement, self._run, self._withdraw, self._telling.note)
 
     def after_fork(self) -> None:
@@ -195,11 +197,11 @@ class HotLoader:
         except Unsettled as unsettled:
             return self._telling.kept(slot, "unsettled", str(unsettled))
         except PluginFault as fault:
-            return self._rollback.last_good(slot, self._telling.refused(slot, fault.fault))
+            return self._last_good.instead(slot, self._telling.refused(slot, fault.fault))
         finally:
             slot.settling = False
-        if not fresh:
-            return self._telling.nothing_new(slot)
+        if not fresh:  # refused before: perhaps while another plugin needed it, and nobody wanted an older one
+            return self._or_last_good(slot, self._telling.nothing_new(slot), before)
         relied_on: set[str] = set()
         forced = slot.name if force else ""
         outcome = self._replace_what_loads(slot, fresh, before=before, forced=forced, relied_on=relied_on)
@@ -211,13 +213,15 @@ class HotLoader:
             if broken.kept_out is not None and broken.name not in self.registry.serving:
                 broken.kept_out = broken.refusal = None  # its stand-in is no good: better what lies there than nothing
                 return self._reload(slot, force)
-        outcome = self._rollback.last_good(slot, outcome)
-        if slot.name not in before and outcome.serving is not None and self._checks():
-            again = self._reload(
-                slot, False
-            )  # only now it is known what it uses, and whose new bytes it must come with
-            return outcome if again.serving is not None and not isinstance(again, Reloaded) else again
-        return outcome
+        return self._or_last_good(slot, outcome, before)
+
+    def _or_last_good(self, slot: Slot, outcome: Outcome, before: Mapping[str, Generation]) -> Outcome:
+        """Fall back on a version from before where nothing serves; look at what a plugin uses that begins to serve."""
+        outcome = self._last_good.instead(slot, outcome)
+        if slot.name in before or outcome.serving is None or not self._checks():
+            return outcome
+        again = self._reload(slot, False)  # only now it is known what it uses, and whose new bytes it must come with
+        return outcome if again.serving is not None and not isinstance(again, Reloaded) else again
 
     def _checks(self) -> bool:
         """Tell whether what serves is looked at when somebody needs it; inside a load others wait for us."""
@@ -373,13 +377,25 @@ class HotLoader:
         """Load what lies on disk, whether or not it changed."""
         return self._reload(slot, force=True)
 
-    def load_with(self, slot: Slot, copies: Mapping[str, Snapshot]) -> Outcome:
-        """Load what lies on disk together with kept versions of other plugins, all or none."""
+    def load_with(self, slot: Slot, copies: Mapping[str, Snapshot], needed: set[str]) -> Outcome:
+        """Load a plugin, from disk unless its copy is among them, with kept versions of others, all or none.
+
+        Adds to `needed` what else it was tried with.
+        """
+        why = slot.refusal
         try:
-            fresh = {**copies, slot.name: self.checker.settled(slot)}
+            fresh = dict(copies) if slot.name in copies else {**copies, slot.name: self.checker.settled(slot)}
         except (PluginFault, Unsettled) as error:
             return self._telling.kept(slot, "unsettled", str(error))
-        return self._replace_what_loads(slot, fresh, before=self.registry.serving, from_disk=False)
+        relied_on: set[str] = set()
+        how: dict[str, Any] = {"needed": needed, "relied_on": relied_on}
+        outcome = self._replace_what_loads(slot, fresh, before=self.registry.serving, **how)
+        if outcome.serving is None and self._look_at(relied_on):
+            outcome = self._replace_what_loads(slot, fresh, before=self.registry.serving, **how)
+        if outcome.serving is None:
+            needed |= relied_on
+            slot.refusal = why  # what was wrong at first is what people must know
+        return outcome
 
     def _disabled(self, slot: Slot, name: str, build: Build) -> Outcome:
         """Take a plugin down whose manifest says so, and with it everything that depends on it."""

@@ -1,4 +1,4 @@
-"""Versions from before: roll back to a kept one, end that, and fall back on the last good one after a restart.
+"""Versions from before, asked for by hand: roll back to a kept one, and end that.
 
 Decides which bytes a build gets; building is for `reload`, keeping copies for `recording`.
 """
@@ -6,8 +6,6 @@ Decides which bytes a build gets; building is for `reload`, keeping copies for `
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import replace
 from typing import Protocol
 
 from pytest_hotplug.reloader.build import Parts
@@ -23,11 +21,6 @@ from pytest_hotplug.reloader.telling import Telling
 __all__ = ["KeptCopies", "Rollback"]
 
 LOG = logging.getLogger("hotplug")
-_TAKEN_AWAY = frozenset({"disabled", "plugin-missing"})  # on purpose: it comes back for nobody
-# Refusals that say nothing against the bytes that count: a copy of the same ones may serve.
-_ABOUT_ITS_PLACE = frozenset(
-    {"escaping-link", "extension-module", "not-locked", "uncommitted", "unreadable", "untrusted"}
-)
 
 
 class KeptCopies:
@@ -90,10 +83,6 @@ class Loads(Protocol):
         """Load what lies on disk, whether or not it changed."""
         ...
 
-    def load_with(self, slot: Slot, copies: Mapping[str, Snapshot]) -> Outcome:
-        """Load what lies on disk together with kept versions of other plugins, all or none."""
-        ...
-
 
 class Rollback:
     """Goes back to kept versions, for one manager."""
@@ -136,63 +125,3 @@ class Rollback:
         outcome = self._loads.load_from_disk(slot)
         self._recorder.forget_pin(slot)
         return outcome
-
-    def last_good(self, slot: Slot, outcome: Outcome) -> Outcome:
-        """Serve the last good version from before a restart where the one on disk is refused and nothing serves."""
-        if outcome.serving is not None or outcome.error is None or outcome.error.slug in _TAKEN_AWAY:
-            return outcome
-        broken = self._parts.slot_of(outcome.error.plugin)
-        tried: set[str] = set()
-        if broken is not slot and self._serve_copy(broken, tried) is not None:
-            return self._loads.load_from_disk(slot)
-        if self._serve_copy(slot, tried) is not None:  # its new bytes only need the broken one: those before may not
-            self._serve_copy(broken, set())
-        elif (again := self._serve_on_copies(slot)) is not None:
-            self._serve_copy(broken, set())  # it may fit together with those
-            return again
-        serving = self._parts.registry.serving.get(slot.name)
-        return replace(outcome, serving=serving.number if serving else None)
-
-    def _serve_on_copies(self, slot: Slot) -> Outcome | None:
-        """Let a plugin serve on the copy of one that it was tried with, else on those of all, where that helps."""
-        copies = {other.name: copy for other in self._replaced_around(slot) if (copy := self._copy_for(other))}
-        for some in [*({name: copy} for name, copy in copies.items()), copies]:
-            if some and (again := self._loads.load_with(slot, some)).serving is not None:
-                return again
-        return None
-
-    def _replaced_around(self, slot: Slot) -> list[Slot]:
-        """Return the plugins that a refused one was tried with, and that were others when they served last."""
-        among = slot.refusal.among if slot.refusal is not None else ()
-        kept = {name: self._recorder.last_good(name) for name, disk, served in among if disk and not served}
-        others = [self._parts.slot_of(n) for n, disk, _ in among if (k := kept.get(n)) is not None and k.digest != disk]
-        for other in others:
-            self._parts.checker.read_enabled(other)
-        return [other for other in others if other.enabled]
-
-    def _serve_copy(self, broken: Slot, tried: set[str]) -> Outcome | None:
-        """Let a copy serve, before it those of refused plugins that it needs; each is `tried` once. None: it can't."""
-        snapshot = None if broken.name in tried else self._copy_for(broken)
-        tried.add(broken.name)
-        while snapshot is not None:
-            again = self._loads.load_kept(broken, snapshot, {})
-            if again.serving is not None:
-                return again
-            needed = again.error
-            if needed is None or needed.slug in _TAKEN_AWAY:
-                break
-            if self._serve_copy(self._parts.slot_of(needed.plugin), tried) is None:
-                break
-        return None
-
-    def _copy_for(self, broken: Slot) -> Snapshot | None:
-        """Return the last good version of a plugin, unless it serves, or is what was refused for its content."""
-        kept = self._recorder.last_good(broken.name)
-        if broken.name in self._parts.registry.serving or kept is None:
-            return None
-        refusal = broken.refusal
-        same = refusal is not None and refusal.digest == kept.digest
-        if same and refusal is not None and refusal.fault.slug not in _ABOUT_ITS_PLACE:
-            return None
-        snapshot = self._copies.of(broken, kept)
-        return self._copy_for(broken) if snapshot is None and self._copies.forgotten(broken, kept) else snapshot

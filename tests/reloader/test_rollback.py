@@ -21,6 +21,7 @@ from pytest_hotplug.reloader.store import DiskStore
 from tests.reloader.workshop import Workshop
 
 BROKEN = "def run(:\n"
+RUNS: list[int] = []  # what plugins write down that tell how often they ran
 
 
 def version(number: int) -> dict[str, str]:
@@ -348,6 +349,31 @@ def test_a_broken_dependency_whose_copy_fails_too_is_told_as_a_fault(
             manager.execute("user")
 
 
+def test_a_copy_that_fails_is_tried_again_when_something_changes_not_by_each_call(
+    shop: Workshop, kept: dict[str, Any]
+) -> None:
+    """R31: calls alone execute nothing twice; once what the old version lacks is there, it serves."""
+    runs = f"from {__name__} import RUNS\nRUNS.append(1)\n"
+    value = "VALUE = {}\ndef run(): pass\n"
+    RUNS.clear()
+    shop.plugin("base", value.format(1))
+    shop.plugin("user", runs + "from ..base.main import VALUE\ndef run():\n    return VALUE\n")
+    manager = shop.manager(**kept)
+    assert manager.execute("user") == 1
+    manager.close()
+    shop.write("base", "main.py", "def run(): pass\n")
+    shop.write("user", "main.py", BROKEN)
+    manager = shop.manager(**kept)
+    manager.load("base")
+    RUNS.clear()
+    for _ in range(3):
+        with pytest.raises(PluginLoadError, match="syntax-error"):
+            manager.execute("user")
+    assert len(RUNS) == 1
+    shop.write("base", "main.py", value.format(3))
+    assert manager.execute("user") == 3
+
+
 def test_copies_that_need_each_other_come_back_together(shop: Workshop, kept: dict[str, Any]) -> None:
     """R31: where a plugin and what it needs are both broken on disk, the last good versions of both serve."""
     shop.plugin("base", "VALUE = 1\ndef run(): pass\n")
@@ -418,14 +444,15 @@ def test_what_was_refused_for_a_user_does_not_serve_after_a_restart_whoever_is_l
     assert manager.execute("base") == manager.execute("user") == 3
 
 
-@pytest.mark.parametrize("first", ["left", "base"])
+@pytest.mark.parametrize("first", ["left", "base", "right"])
+@pytest.mark.parametrize("manifest", [{}, {"depends_on": ["base"]}], ids=["imports", "declares"])
 def test_a_broken_plugin_whose_good_version_fits_only_old_ones_serves_after_a_restart(
-    shop: Workshop, kept: dict[str, Any], first: str
+    shop: Workshop, kept: dict[str, Any], first: str, manifest: dict[str, Any]
 ) -> None:
-    """R31: right is broken and base has come to need it: called after one that serves, it serves what served last."""
+    """R31: right is broken and base has come to need it: whoever is called first, all serve what served last."""
     shop.plugin("base", "VALUE = 1\ndef run():\n    return VALUE\n")
     for name in ("left", "right"):
-        shop.plugin(name, "from ..base.main import VALUE\ndef run():\n    return VALUE\n", {"depends_on": ["base"]})
+        shop.plugin(name, "from ..base.main import VALUE\ndef run():\n    return VALUE\n", manifest)
     manager = shop.manager(**kept)
     assert manager.execute("left") == manager.execute("right") == 1
     shop.write("right", "main.py", "def run(:\n")
@@ -433,6 +460,47 @@ def test_a_broken_plugin_whose_good_version_fits_only_old_ones_serves_after_a_re
     assert manager.execute("right") == manager.execute("base") == manager.execute("left") == 1
     manager = again(shop, manager, kept)
     assert [manager.execute(name) for name in (first, "left", "base", "right")] == [1, 1, 1, 1]
+
+
+def test_a_broken_plugin_that_is_called_first_keeps_what_it_can_use(shop: Workshop, kept: dict[str, Any]) -> None:
+    """R31: its good version can't use the new base, which came while nothing ran: both serve as before it came.
+
+    As without a restart. The other plugin that it uses is the new one; once it is mended, everything is.
+    """
+    value = "VALUE = {}\ndef run():\n    return VALUE\n"
+    uses = "from ..base.main import VALUE\nfrom ..other import main\ndef run():\n    return VALUE, main.VALUE\n"
+    for name in ("base", "other"):
+        shop.plugin(name, value.format(1))
+    shop.plugin("user", uses)
+    manager = shop.manager(**kept)
+    assert manager.execute("user") == (1, 1)
+    manager.close()
+    shop.write("base", "main.py", "def run():\n    return 2\n")
+    shop.write("other", "main.py", value.format(2))
+    shop.write("user", "main.py", BROKEN)
+    manager = shop.manager(**kept)
+    assert [manager.execute(name) for name in ("user", "base", "other", "user")] == [(1, 2), 1, 2, (1, 2)]
+    assert [manager.get_plugin_hot_info(name)["state"] for name in ("base", "user")] == ["degraded", "degraded"]
+    shop.write("user", "main.py", "from ..base import main\ndef run():\n    return main.run()\n")
+    assert [manager.execute(name) for name in ("user", "base")] == [2, 2]
+
+
+@pytest.mark.parametrize("uses", ["from ..base import main\n", ""], ids=["uses it", "stands alone"])
+def test_what_only_a_refused_version_needs_is_not_loaded_for_the_one_from_before(
+    shop: Workshop, kept: dict[str, Any], uses: str
+) -> None:
+    """R31: the new base is broken and needs user, which is broken too: the old base serves, and nothing else runs."""
+    shop.plugin("base", "def run():\n    return 1\n", {})
+    shop.plugin("user", uses + "def run():\n    return 1\n")
+    manager = shop.manager(**kept)
+    assert [manager.execute(name) for name in ("base", "user")] == [1, 1]
+    manager.close()
+    shop.plugin("base", "raise RuntimeError\n", {"depends_on": ["user"]})
+    shop.write("user", "main.py", BROKEN)
+    manager = shop.manager(**kept)
+    assert manager.execute("base") == 1
+    assert manager.get_plugin_hot_info("user")["loaded"] is False
+    assert manager.execute("user") == 1
 
 
 def test_what_was_refused_for_a_user_serves_once_that_one_no_longer_minds(shop: Workshop, kept: dict[str, Any]) -> None:
