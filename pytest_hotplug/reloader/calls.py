@@ -73,7 +73,9 @@ class Calls:
             self._leases.give_back(lease)
             raise UsageError(f"{lease.generation.name}: the function is async; await manager.a{verb}(...)", "use-await")
         name = lease.generation.name
-        return self._loop.run(self._leases.call(lease, function, *args, **kwargs), name)
+        work = self._leases.call(lease, function, *args, **kwargs)
+        self._leases.moved(lease)  # this thread waits for it; from its first step on it is the loop's
+        return self._loop.run(work, name)
 
     async def arun(self, lease: Lease, prepared: Prepared) -> Any:
         """Await an async function on the running loop; run any other one in a thread."""

@@ -282,7 +282,8 @@ class Leases:
         if inspect.isgenerator(result):
             return self._until_done(lease, lambda done: _generator(result, done))
         if inspect.iscoroutine(result):
-            return self._until_done(lease, lambda done: _coroutine(result, done, lease.generation.name))
+            name = lease.generation.name  # it begins on its loop's thread, which a forked child may lack
+            return self._until_done(lease, lambda done: _coroutine(result, lambda: self.moved(lease), done, name))
         if inspect.isasyncgen(result):
             return self._until_done(lease, lambda done: _async_generator(result, done))
         self.give_back(lease)
@@ -326,11 +327,14 @@ def _generator(inner: Generator[Any, Any, Any], done: Callable[[], None]) -> Gen
         done()
 
 
-async def _coroutine(inner: Coroutine[Any, Any, Any], done: Callable[[], None], name: str) -> Any:
+async def _coroutine(
+    inner: Coroutine[Any, Any, Any], begun: Callable[[], None], done: Callable[[], None], name: str
+) -> Any:
     before = _CALLING.get()
     own = (*before, name)
     _CALLING.set(own)
     try:
+        begun()
         return await inner
     finally:
         if _CALLING.get() is own:  # a coroutine may be closed in a context that isn't its own

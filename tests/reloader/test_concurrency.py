@@ -384,3 +384,37 @@ def test_calls_of_other_threads_do_not_count_in_a_forked_child(shop: Workshop) -
     assert statuses == [0], "the stream and the call that forked; the other thread's is gone"
     stream.close()
     eventually(lambda: manager.health()["calls_in_flight"] == 0, "the end of all calls in the parent")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_async_calls_on_the_loop_thread_do_not_count_in_a_forked_child(shop: Workshop) -> None:
+    """N10: the child has no such thread, and a stop-first reload there waits for no call of it.
+
+    A call that itself forks there goes on in the child, beside those that its loop runs.
+    """
+    code = (
+        "import asyncio\n"
+        "async def wait(inside, gate):\n    inside.set()\n"
+        "    while not gate.is_set():\n        await asyncio.sleep(0.005)\n"
+        "async def run(work):\n    return work()\n"
+    )
+    shop.plugin("subject", code, {"handover": "stop-first", "retire_timeout": 2})
+    manager = shop.manager()
+    manager.load("subject")
+    inside, gate = threading.Event(), threading.Event()
+
+    def nothing_is_waited_for() -> bool:
+        return manager.health()["calls_in_flight"] == 0 and manager.force_reload_plugin("subject")
+
+    def both_count() -> bool:
+        return bool(manager.health()["calls_in_flight"] == 2)
+
+    with running(lambda: manager.call("subject", "wait", inside, gate)) as errors:
+        assert inside.wait(PATIENCE)
+        statuses = statuses_of_children(nothing_is_waited_for, 1)
+        statuses += manager.execute("subject", work=lambda: statuses_of_children(both_count, 1))
+        assert manager.health()["calls_in_flight"] == 1
+        gate.set()
+    assert errors == []
+    assert statuses == [0, 0]
+    eventually(lambda: manager.health()["calls_in_flight"] == 0, "the end of all calls in the parent")
