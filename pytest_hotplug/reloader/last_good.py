@@ -51,7 +51,7 @@ class LastGood:
     def instead(self, slot: Slot, outcome: Outcome) -> Outcome:
         """Serve a version from before where the one on disk is refused and nothing serves; return what came of it."""
         fault = outcome.error
-        if outcome.serving is not None or fault is None or fault.slug in _TAKEN_AWAY:
+        if outcome.serving is not None or fault is None or (fault.plugin == slot.name and fault.slug in _TAKEN_AWAY):
             return outcome
         if self._parts.checker.was_in_vain(slot):
             return outcome
@@ -67,11 +67,12 @@ class LastGood:
         First on the newest of the others, the broken ones of them on their copies; then on older ones.
         """
         slot, new, old = tries.slot, Copies(), Copies()
-        if fault.plugin != slot.name and (again := self._on_copies_of_broken(tries, fault.plugin, new)):
+        broken_itself = fault.plugin == slot.name and fault.own_bytes
+        copied = fault.plugin != slot.name and fault.slug not in _TAKEN_AWAY
+        if copied and (again := self._on_copies_of_broken(tries, fault.plugin, new)):
             return again
         if again := self._on_copies_of_broken(tries, slot.name, old):
             return again
-        broken_itself = fault.plugin == slot.name and fault.own_bytes
         if not broken_itself and (again := self._on_copies_of_replaced(tries, new)):
             return again
         return self._on_copies_of_replaced(tries, old) if slot.name in old else None

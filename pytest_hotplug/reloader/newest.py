@@ -82,9 +82,11 @@ class Newest:
             outcome = self._hot.reload(slot.name)  # another thread unloaded it since
         if self._registry.closed:
             raise UsageError("this manager is closed", "closed")
-        if isinstance(outcome, Unloaded):
+        error = outcome.error
+        refused_as_such = error is not None and (error.plugin, error.slug) == (slot.name, "disabled")
+        if isinstance(outcome, Unloaded) or refused_as_such:  # the latter when another plugin needed it
             raise PluginDisabled(slot.name)
-        raise PluginLoadError(outcome.error or _not_loaded(slot, outcome))
+        raise PluginLoadError(error or _not_loaded(slot, outcome))
 
     # -- when something serves ------------------------------------------------------------------
 

@@ -179,6 +179,8 @@ class Families(RuleBasedStateMachine):
         load()
         self._take_over()
         assert not fits or self._serves(name) == (name in self.family.serving)
+        if not fits and self.enabled and self._serves(name):
+            self._looked(name)  # as whatever begins to serve does: what then doesn't fit is refused, and kept out
 
     def _looked(self, name: str) -> None:
         self.family.look(name)

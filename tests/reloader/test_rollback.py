@@ -15,7 +15,16 @@ from typing import Any
 
 import pytest
 
-from pytest_hotplug import KeptCurrent, PluginLoadError, PluginManager, Reloaded, Unchanged, UnknownPlugin, UsageError
+from pytest_hotplug import (
+    KeptCurrent,
+    PluginDisabled,
+    PluginLoadError,
+    PluginManager,
+    Reloaded,
+    Unchanged,
+    UnknownPlugin,
+    UsageError,
+)
 from pytest_hotplug.reloader.errors import PluginFault
 from pytest_hotplug.reloader.store import DiskStore
 from tests.reloader.workshop import Workshop
@@ -501,6 +510,25 @@ def test_what_only_a_refused_version_needs_is_not_loaded_for_the_one_from_before
     assert manager.execute("base") == 1
     assert manager.get_plugin_hot_info("user")["loaded"] is False
     assert manager.execute("user") == 1
+
+
+@pytest.mark.parametrize("first", ["base", "user"])
+def test_a_new_version_that_needs_a_disabled_plugin_leaves_the_last_good_one_serving(
+    shop: Workshop, kept: dict[str, Any], first: str
+) -> None:
+    """R31: after a restart as before it: what is switched off stays off, what served without it serves."""
+    for name in ("base", "other"):
+        shop.plugin(name, "VALUE = 1\ndef run():\n    return VALUE\n", {})
+    shop.plugin("user", "from ..base.main import VALUE\ndef run():\n    return VALUE\n")
+    manager = shop.manager(**kept)
+    assert [manager.execute(name) for name in ("base", "other", "user")] == [1, 1, 1]
+    shop.plugin("base", "VALUE = 2\n", {"depends_on": ["other"]})
+    shop.plugin("other", {}, {"enabled": False})
+    assert [manager.execute(name) for name in ("base", "user")] == [1, 1]
+    manager = again(shop, manager, kept)
+    assert [manager.execute(name) for name in (first, "base", "user")] == [1, 1, 1]
+    with pytest.raises(PluginDisabled):
+        manager.execute("other")
 
 
 def test_what_was_refused_for_a_user_serves_once_that_one_no_longer_minds(shop: Workshop, kept: dict[str, Any]) -> None:
