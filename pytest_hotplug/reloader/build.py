@@ -32,7 +32,7 @@ from pytest_hotplug.reloader.manifest import EntryPoint, Manifest
 from pytest_hotplug.reloader.modules import Namespace
 from pytest_hotplug.reloader.refusals import Surroundings
 from pytest_hotplug.reloader.registry import Registry, Seen, Slot
-from pytest_hotplug.reloader.retirement import tell_problems
+from pytest_hotplug.reloader.retirement import Retirement, tell_problems
 from pytest_hotplug.reloader.settings import Settings
 from pytest_hotplug.reloader.side_effects import end_threads
 from pytest_hotplug.reloader.staged import make_ordinary
@@ -60,7 +60,7 @@ class Parts:
     slot_of: Callable[[str], Slot]
     owner: weakref.ref[finder.Owner]
     superseded: deque[Generation]  # they no longer serve, and wait to be retired
-    lingering: Callable[[str], list[Generation]]  # of a plugin: they no longer serve, and have not ended
+    retirement: Retirement
 
 
 class Build:
@@ -123,7 +123,7 @@ class Build:
             return []
         manifest = self._manifests.get(name)
         new = name in self._alone or (manifest is not None and manifest.handover == "stop-first")
-        old = {*self._parts.superseded, *self._parts.lingering(name)}
+        old = {*self._parts.superseded, *self._parts.retirement.lingering(name)}
         return [g for g in old if g.name == name and (new or g.manifest.handover == "stop-first")]
 
     def belongs_to(self, parts: Parts) -> bool:
@@ -242,6 +242,7 @@ class Build:
                 self.ensure(name)
             for name in self.order:
                 self.at = name
+                self._parts.retirement.starts(self.candidates[name], load.overdue - transaction.GRACE)
                 self._parts.loader.start(self.candidates[name])
                 self._started.append(self.candidates[name])
             for name in self.order:
@@ -249,6 +250,8 @@ class Build:
                 self._parts.loader.load_state(self.candidates[name], self._state_of(name))
             self._note_own_writing()
             load.commit(self._swap)
+            for generation in self._started:
+                self._parts.retirement.has_started(generation)
         except BaseException:
             self._discard()
             if load.is_open:  # one that was given up may go on writing
@@ -399,6 +402,7 @@ class Build:
             problems = self._parts.loader.unload(generation, started=generation in self._started, timeout=timeout)
             tell_problems(self._parts.events, name, generation.number, problems)
             self._unbind(generation.namespace)
+            self._parts.retirement.has_started(generation)
         self.candidates.clear()
         self.order.clear()
         self._started.clear()

@@ -88,7 +88,7 @@ class HotLoader:
             slot_of,
             self._owner,
             self._superseded,
-            self._retirement.lingering,
+            self._retirement,
         )
         self._telling = Telling(registry, events, slot_of)
         self.tell = self._telling.tell

@@ -42,12 +42,13 @@ class Retirement:
         self._events = events
         self._timeout = timeout
         self._successor_of = successor_of
-        # Guards _threads, _ended, _claimed, _lingering. A finalizer that runs while it is held may end a call, too.
+        # Guards all that follows but _gone. A finalizer that runs while it is held may end a call, too.
         self._lock = threading.RLock()
         self._threads: list[threading.Thread] = []
         self._ended: weakref.WeakSet[Generation] = weakref.WeakSet()  # their on_unload has begun, and begins once
         self._claimed: weakref.WeakSet[Generation] = weakref.WeakSet()  # somebody brings their end about
         self._lingering: dict[Generation, None] = {}  # they no longer serve, and have not ended
+        self._starting: dict[Generation, float] = {}  # their load is under way, or was given up; until when it may be
         self._gone = Bell()  # rings when one of those has
 
     def after_fork(self) -> None:
@@ -55,6 +56,7 @@ class Retirement:
         self._lock = threading.RLock()
         self._threads = []
         self._lingering = {}
+        self._starting = {}
         self._gone = Bell()
 
     def supersede(self, old: Iterable[Generation], *, wait: bool) -> None:
@@ -72,9 +74,26 @@ class Retirement:
             self.join(max(0.0, deadline - time.monotonic()))
 
     def lingering(self, name: str) -> list[Generation]:
-        """Return the generations of a plugin that no longer serve, and have not ended."""
+        """Return the generations of a plugin that don't serve, and have not ended.
+
+        Those whose load was given up before its time was over are among them, until that or their end.
+        """
         with self._lock:
-            return [generation for generation in self._lingering if generation.name == name]
+            now = time.monotonic()
+            starting = [generation for generation, until in self._starting.items() if now < until]
+            return [generation for generation in (*self._lingering, *starting) if generation.name == name]
+
+    def starts(self, generation: Generation, until: float) -> None:
+        """Note that a version is started, by a load that nobody waits for after `until` (`time.monotonic()`)."""
+        with self._lock:
+            self._starting[generation] = until
+
+    def has_started(self, generation: Generation) -> None:
+        """Note that a version serves, or was taken down again; may be repeated."""
+        with self._lock:
+            self._starting.pop(generation, None)
+        with self._gone.lock:
+            self._gone.ring()
 
     def wait_until(self, reached: Callable[[], bool], timeout: float) -> bool:
         """Wait until `reached()`, which is asked whenever a generation has ended; False after `timeout` seconds."""
