@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -51,11 +51,13 @@ class Events:
         # One thread delivers at a time, so that order is kept; reentrant, because a callback may reload.
         self._delivery = threading.RLock()
         self._delivering = False  # guarded by _delivery
+        self._at_hand: tuple[Event, Iterator[Callable[[Event], None]]] | None = None  # the same: who must hear yet
 
     def after_fork(self) -> None:
         """Start, in a child process, with a lock that no thread of the parent holds."""
         self._delivery = threading.RLock()
         self._delivering = False
+        self._at_hand = None  # a thread of the parent goes on with it there
 
     def subscribe(self, subscriber: Callable[[Event], None]) -> Callable[[], None]:
         """Call `subscriber` with every event from now on; return what ends it."""
@@ -82,21 +84,33 @@ class Events:
         """Queue facts; `deliver` hands them out once no lock of the reload is held."""
         self._waiting.extend(events)
 
+    def post_each(self, events: Iterator[Event]) -> None:
+        """Queue what an iterator holds; again with the same one, after a signal cut it short, queues nothing twice."""
+        self._waiting.extend(events)
+
     def deliver(self) -> None:
         """Hand out everything that waits, in order, before returning.
 
         Asked from inside a callback it returns at once: what waits comes when every subscriber has
-        heard of the event at hand.
+        heard of the event at hand. What an interrupt in a callback cuts short goes on with the next subscriber
+        when it is asked again.
         """
         with self._delivery:
             if self._delivering:
                 return
             self._delivering = True
             try:
-                while self._waiting:
-                    event = self._waiting.popleft()
-                    for subscriber in self._subscribers:
+                while self._at_hand is not None or self._waiting:
+                    if self._at_hand is None:
+                        hearers = iter(self._subscribers)
+                        # No signal handler runs between these: none is a call.
+                        event = self._waiting[0]
+                        del self._waiting[0]
+                        self._at_hand = event, hearers
+                    event, hearers = self._at_hand
+                    for subscriber in hearers:
                         self._tell(subscriber, event)
+                    self._at_hand = None
             finally:
                 self._delivering = False
 

@@ -168,6 +168,9 @@ class Leases:
         self._end_closed_results()
         with self._changed.lock:
             hold = self._holds.get(generation)
+            if hold is not None and not hold.calls + hold.bindings:
+                del self._holds[generation]  # a signal cut off who was about to take it
+                hold = None
             if hold is not None:
                 hold.when_idle = then
         self._sweep()

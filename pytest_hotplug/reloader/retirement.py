@@ -11,7 +11,7 @@ import threading
 import time
 import typing
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from pytest_hotplug.reloader.errors import visible
 from pytest_hotplug.reloader.events import Event, Events
@@ -48,6 +48,9 @@ class Retirement:
         self._ended: weakref.WeakSet[Generation] = weakref.WeakSet()  # their on_unload has begun, and begins once
         self._claimed: weakref.WeakSet[Generation] = weakref.WeakSet()  # somebody brings their end about
         self._lingering: dict[Generation, None] = {}  # they no longer serve, and have not ended
+        self._saying: dict[
+            Generation, Iterator[Event]
+        ] = {}  # their end is being told, by a thread that signals may hit
         self._starting: dict[Generation, float] = {}  # their load is under way, or was given up; until when it may be
         self._gone = Bell()  # rings when one of those has
 
@@ -57,6 +60,7 @@ class Retirement:
         self._threads = []
         self._lingering = {}
         self._starting = {}
+        self._saying = {}
         self._gone = Bell()
 
     def supersede(self, old: Iterable[Generation], *, wait: bool) -> None:
@@ -135,13 +139,10 @@ class Retirement:
 
     def _begin(self, generation: Generation) -> None:
         """Bring an end about. May be repeated: a signal may cut it short, but hits no thread of ours."""
-        if generation in self._claimed:
+        if generation in self._claimed and generation not in self._saying:
             return
         if not generation.bound and (generation in self._ended or not self._loader.has_work(generation)):
-            self._forget(generation)
-            if self._claims(generation):
-                self._say_retired(generation)
-                self._events.deliver()
+            self._end_at_once(generation)
             return
         name = f"hotplug-retire-{generation.name}-{generation.number}"
         thread = threading.Thread(target=self._end, args=(generation,), name=name, daemon=True)
@@ -152,6 +153,17 @@ class Retirement:
                 self._threads.append(thread)
         except RuntimeError:  # no thread can be started: it ends all the same
             self._end(generation)
+
+    def _end_at_once(self, generation: Generation) -> None:
+        """End a generation that nothing must be done for; may be repeated until it was told, and tells it once."""
+        self._forget(generation)
+        saying = self._saying.setdefault(generation, iter([_retired(generation)]))
+        if self._claims(generation):
+            self._let_go(generation)
+        self._events.post_each(saying)
+        with self._lock:
+            self._saying.pop(generation, None)
+        self._events.deliver()
 
     def _claims(self, generation: Generation) -> bool:
         """Tell whether the caller is the one who brings a generation's end about."""
@@ -166,7 +178,8 @@ class Retirement:
         if self._begins_to_end(generation):
             self._unload_watched(generation)
         self._forget(generation)
-        self._say_retired(generation)
+        self._let_go(generation)
+        self._events.post(_retired(generation))
         for used in list(generation.bound.values()):  # after it: what was used retires after its user
             self._leases.unbind(used)
         self._events.deliver()
@@ -205,13 +218,17 @@ class Retirement:
         with self._gone.lock:
             self._gone.ring()
 
-    def _say_retired(self, generation: Generation) -> None:
+    def _let_go(self, generation: Generation) -> None:
+        """Drop what else refers to a generation, and log its end."""
         generation.context.stopping.set()  # once: a signal may leave the lock inside of it taken
         # The typing caches pin every generation of a perfectly clean plugin until they are cleared.
         for cleanup in getattr(typing, "_cleanups", ()):
             cleanup()
-        self._events.post(Event("retired", generation.name, generation.number, generation.version, generation.digest))
         LOG.info("hotplug.retired", extra={"plugin": generation.name, "generation": generation.number})
+
+
+def _retired(generation: Generation) -> Event:
+    return Event("retired", generation.name, generation.number, generation.version, generation.digest)
 
 
 def tell_problems(events: Events, plugin: str, number: int, problems: Iterable[str]) -> None:

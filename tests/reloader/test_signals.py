@@ -245,3 +245,51 @@ def test_a_call_waits_for_the_end_of_a_set_up_that_a_signal_cut_off(shop: Worksh
             time.sleep(0.005)
         gate.set()
     assert (errors, answers) == ([], [True])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Python drops what hits a finalizer
+def test_the_end_of_an_old_version_is_told_once_wherever_a_signal_interrupts_its_reload(shop: Workshop) -> None:
+    """R31: each version that was replaced is told `retired`, at the latest by the next reload, and never twice."""
+    manager = shop.manager(on_change="all-wait", load_timeout=60)
+    told: list[int | None] = []
+    manager._events.subscribe(lambda event: told.append(event.generation) if event.kind == "retired" else None)
+    versions = iter(range(10**6))
+
+    def edit() -> int:
+        shop.plugin("subject", f"def run():\n    return {(version := next(versions))}\n")
+        return version
+
+    edit()
+    manager.execute("subject")
+    place, more = 1, True
+    while more:
+        edit()
+        more = interrupted_at(place, lambda: manager.execute("subject"), ("reload.py", "retirement.py", "leases.py"))
+        wanted = edit()
+        assert manager.execute("subject") == wanted
+        serving = manager.get_plugin_hot_info("subject")["generation"]
+        eventually(lambda: sorted(told) == list(range(1, serving)), f"the news, interrupted at place {place}")  # type: ignore[type-var]  # noqa: B023
+        place += 1
+    assert place > 50
+
+
+def test_an_interrupt_in_a_callback_costs_other_subscribers_nothing(shop: Workshop) -> None:
+    """Ctrl-C comes up while somebody is told of a reload: whoever hears of it after them still does, once."""
+    shop.plugin("subject", "def run(): return 1\n")
+    manager = shop.manager()
+    manager.execute("subject")
+    told: list[str] = []
+
+    def interrupted(name: str) -> None:
+        unregister()
+        raise Interrupted
+
+    unregister = manager._hot_loader.register_callback("loaded", interrupted)
+    manager._hot_loader.register_callback("loaded", told.append)
+    shop.plugin("subject", "def run(): return 2\n")
+    with pytest.raises(Interrupted):
+        manager.execute("subject")
+    assert told == ["subject"]
+    assert manager.execute("subject") == 2
+    assert told == ["subject"]
