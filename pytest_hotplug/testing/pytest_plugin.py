@@ -133,17 +133,30 @@ def _may_hold_plugins(config: pytest.Config) -> bool:
 
 
 def _record(config: pytest.Config) -> None:
-    """Record, and select, if an option or ini asks for it; watch mode has its own way."""
+    """Record, and select, if an option or ini asks for it; a run that watches has its own way."""
     names = ("affected", "since", "related", "record", "why")
     options = vars(config.known_args_namespace)  # config.option is not filled yet
     given = {name: options.get(f"hotplug_{name}") for name in names}
     wanted = {name: config.getini(f"hotplug_{name}") if value is None else value for name, value in given.items()}
     watches = config.getini("hotplug_watch") if options.get("hotplug_watch") is None else options["hotplug_watch"]
-    if not any(wanted.values()) or watches:
+    if not any(wanted.values()) or (watches and not _why_not_watching(config)):
         return
     from pytest_hotplug.testing.affected.run import Wish, begin
 
     begin(config, Wish(**{**wanted, "related": tuple(wanted["related"])}))
+
+
+def _why_not_watching(config: pytest.Config) -> str:
+    from pytest_hotplug.testing.watch import why_not_watching
+
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if capture is None:
+        return why_not_watching(config)
+    capture.suspend_global_capture(in_=True)  # pytest has put the null device in place of the terminal
+    try:
+        return why_not_watching(config)
+    finally:
+        capture.resume_global_capture()
 
 
 def _arguments(config: pytest.Config) -> list[str]:

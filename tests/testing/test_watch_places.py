@@ -160,6 +160,22 @@ def test_a_closed_stdin_is_no_terminal(project: Path) -> None:
     assert "there is no terminal" in ran.stderr
 
 
+def test_a_run_that_does_not_watch_keeps_to_what_is_affected(project: Path) -> None:
+    """`--hotplug-watch --hotplug-affected` without a terminal: the ordinary run is one of the affected tests."""
+    command = [sys.executable, "-m", "pytest", "--hotplug-watch", "--hotplug-affected"]
+
+    def ran() -> str:
+        done = subprocess.run(
+            command, cwd=project, check=True, capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL
+        )
+        assert "one ordinary run" in done.stderr
+        return done.stdout
+
+    assert "4 passed" in ran()
+    save(project / "plugins" / "counter" / "main.py", "return 1", "return 1 + 0")
+    assert "hotplug: 1 test affected, 3 verdicts still stand" in ran()
+
+
 def test_a_watch_with_closed_stdin_gets_its_verdicts(project: Path) -> None:
     """The pipes to the run don't land where stdin was."""
     command = f"exec '{sys.executable}' -m pytest --hotplug-watch --hotplug-events=events.jsonl <&-"

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-__all__ = ["main"]
+__all__ = ["main", "why_not_watching"]
 
 
 def main(config: pytest.Config) -> int | None:
@@ -20,7 +20,7 @@ def main(config: pytest.Config) -> int | None:
     capture = config.pluginmanager.getplugin("capturemanager")
     if capture is not None:
         capture.suspend_global_capture(in_=True)  # pytest has put the null device in place of the terminal
-    reason = _why_not(config, bool(events))
+    reason = why_not_watching(config)
     if reason:
         sys.stderr.write(f"hotplug: {reason}; this is one ordinary run. [not-watching]\n")
         if capture is not None:
@@ -40,12 +40,14 @@ def main(config: pytest.Config) -> int | None:
     return watch_tests(config, events)
 
 
-def _why_not(config: pytest.Config, events: bool) -> str:
-    """Return why this run does not watch, or an empty string."""
-    if config.option.collectonly or config.option.help or getattr(config.option, "version", 0):
+def why_not_watching(config: pytest.Config) -> str:
+    """Return why a run that is asked to watch does not, or an empty string; can be asked before the conftests."""
+    options = config.known_args_namespace
+    if options.collectonly or options.help or getattr(options, "version", 0):
         return "nothing would be run"
     if os.name != "posix":
         return "watch mode needs a POSIX system for now"
+    events = getattr(options, "hotplug_events", None) or config.getini("hotplug_events")
     if events or os.environ.get("HOTPLUG_WATCH") == "always":
         return ""
     if os.environ.get("CI", "").lower() in ("true", "1", "yes"):
