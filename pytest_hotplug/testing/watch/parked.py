@@ -3,8 +3,7 @@
 It has one thread, or it must not fork. It buries its children and tells how they ended. It leaves
 when the watcher closes its end, or is gone. Knows nothing of pytest.
 
-While nothing runs it may keep a spare: a process that was forked ahead and has its own memory already,
-so that the next request is only passed on to it. It has done nothing else by then.
+While nothing runs it may keep a spare, to which the next request is only passed on.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from typing import Any
 
 from pytest_hotplug.testing.watch.channel import Channel
 from pytest_hotplug.testing.watch.lifeline import Lifeline
-from pytest_hotplug.testing.watch.pages import copy_shared_pages
+from pytest_hotplug.testing.watch.spare import Spare, wait_as_spare
 from pytest_hotplug.testing.watch.surprises import why_not_fork
 
 __all__ = ["Parked", "Work"]
@@ -36,16 +35,6 @@ class Work:
 
     facts: dict[str, Any]
     descriptors: list[int]
-
-
-@dataclass(slots=True)
-class _Spare:
-    """A child that waits for its work, as its parent sees it."""
-
-    process: int
-    pidfd: int
-    channel: Channel
-    is_ready: bool = False
 
 
 class Parked:
@@ -67,7 +56,7 @@ class Parked:
         self._lifeline = lifeline
         self._idle = idle
         self._keeps_spare = keeps_spare
-        self._spare: _Spare | None = None
+        self._spare: Spare | None = None
         self._children: dict[int, tuple[int, int]] = {}  # pidfd -> process, number of its work
 
     def wait(self) -> Work | None:
@@ -85,8 +74,9 @@ class Parked:
             ready = self._ready()
             for pidfd in ready & self._children.keys():
                 self._bury(pidfd)
-            if self._spare is not None and self._spare.channel.fileno() in ready:
-                self._hear_spare(self._spare)
+            if self._spare is not None and self._spare.fileno() in ready and not self._spare.hear():
+                self._keeps_spare = False  # somebody kills them: from now on each request is forked for
+                self._end_spare(self._spare)
             if self._lifeline.fd in ready:
                 break
             told = self._channel.receive() if self._channel.fileno() in ready else []
@@ -97,7 +87,7 @@ class Parked:
 
     def _ready(self) -> set[int]:
         poll = select.poll()
-        spare = [self._spare.channel.fileno()] if self._spare is not None else []
+        spare = [self._spare.fileno()] if self._spare is not None else []
         for fd in (self._channel.fileno(), self._lifeline.fd, *spare, *self._children):
             poll.register(fd, select.POLLIN)
         ready = poll.poll(1000)
@@ -121,7 +111,7 @@ class Parked:
 
     def _fork(self, facts: dict[str, Any], descriptors: list[int]) -> Work | None:
         self.last = facts["number"]
-        if self._spare is not None and self._spare.is_ready and self._pass_on(self._spare, facts, descriptors):
+        if self._pass_on(facts, descriptors):
             return None
         reason = why_not_fork()
         if reason:
@@ -146,8 +136,7 @@ class Parked:
         for pidfd in self._children:
             os.close(pidfd)
         if self._spare is not None:
-            self._spare.channel.leave()
-            os.close(self._spare.pidfd)
+            self._spare.forget()
         return 0
 
     def _tell_started(self, process: int, pidfd: int, number: int) -> None:
@@ -163,52 +152,30 @@ class Parked:
             return None
         ours, theirs = Channel.pair()
         process = self._fork_child()
-        if process:
-            theirs.close()
-            self._spare = _Spare(process, os.pidfd_open(process), ours)
-            return None
-        ours.leave()
-        return self._wait_as_spare(Channel(theirs))
+        if process == 0:
+            ours.leave()
+            return Work(*wait_as_spare(Channel(theirs), self._lifeline))
+        theirs.close()
+        self._spare = Spare(process, ours)
+        return None
 
-    def _wait_as_spare(self, channel: Channel) -> Work:
-        copy_shared_pages()
-        told: list[Any] | None = []
-        with contextlib.suppress(OSError):  # the parent is gone
-            channel.send({"kind": "ready"})
-            while told == []:  # a long message comes in parts
-                ready, _, _ = select.select([channel.fileno(), self._lifeline.fd], [], [])
-                told = channel.receive() if self._lifeline.fd not in ready else None
-        channel.leave()
-        if not told:
-            os._exit(0)  # nobody above us may go on in two processes
-        ((facts, descriptors),) = told
-        return Work(facts, descriptors)
-
-    def _hear_spare(self, spare: _Spare) -> None:
-        if spare.channel.receive() is None:
-            self._keeps_spare = False  # somebody kills them: from now on each request is forked for
-            self._end_spare(spare)
-        else:
-            spare.is_ready = True
-
-    def _pass_on(self, spare: _Spare, facts: dict[str, Any], descriptors: list[int]) -> bool:
-        """Give it the work; False when it is gone."""
-        try:
-            spare.channel.send(facts, descriptors)
-        except OSError:
+    def _pass_on(self, facts: dict[str, Any], descriptors: list[int]) -> bool:
+        """Let the spare do it, if there is one that can."""
+        spare = self._spare
+        if spare is None or not spare.is_ready:
+            return False
+        if not spare.take(facts, descriptors):
             self._end_spare(spare)
             return False
         self._spare = None
-        spare.channel.leave()
         self._tell_started(spare.process, spare.pidfd, facts["number"])
         return True
 
-    def _end_spare(self, spare: _Spare) -> None:
+    def _end_spare(self, spare: Spare) -> None:
         self._spare = None
-        spare.channel.leave()
-        os.kill(spare.process, signal.SIGKILL)
-        os.waitpid(spare.process, 0)
-        os.close(spare.pidfd)
+        spare.end()
+
+    # -- ends -----------------------------------------------------------------------------------
 
     def _bury(self, pidfd: int) -> None:
         process, number = self._children.pop(pidfd)
