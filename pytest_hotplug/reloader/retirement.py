@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from pytest_hotplug.reloader.errors import visible
 from pytest_hotplug.reloader.events import Event, Events
+from pytest_hotplug.reloader.garbage import one_more_retired
 from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.leases import Leases
 from pytest_hotplug.reloader.loader import Loader
@@ -225,6 +226,7 @@ class Retirement:
         for cleanup in getattr(typing, "_cleanups", ()):
             cleanup()
         LOG.info("hotplug.retired", extra={"plugin": generation.name, "generation": generation.number})
+        one_more_retired()
 
 
 def _retired(generation: Generation) -> Event:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_hotplug.reloader.garbage import AFTER
+
 WARM_UP = 600  # reloads until the in-memory history and the caches are full
 
 CHILD = '''
@@ -109,3 +111,37 @@ def test_reloads_of_a_clean_plugin_grow_by_no_block(tmp_path: Path, state: dict[
     assert told["reloads"] == WARM_UP + reloads - 1, "the first one was a load"
     growth = (told["blocks"][-1] - told["blocks"][0]) / reloads
     assert growth < 0.5, f"{growth:.2f} blocks a reload: {told['blocks']}"
+
+
+BURST = """
+import gc, json, os, sys
+from pathlib import Path
+from pytest_hotplug import PluginManager
+
+gc.set_threshold(10_000_000)  # Python itself collects nothing here
+getattr(gc, sys.argv[1])()
+main = Path("plugins/clean/main.py")
+main.parent.mkdir(parents=True)
+alive = []
+with PluginManager(plugin_dirs=["plugins"], debounce=0) as manager:
+    for number in range(100):
+        main.with_name(".new").write_text(f"def run():\\n    return {number}\\n")
+        os.replace(main.with_name(".new"), main)
+        assert manager.execute("clean") == number
+        alive.append(manager.get_plugin_hot_info("clean")["generations_alive"])
+    print(json.dumps(alive))
+"""
+
+
+@pytest.mark.parametrize("collector", ["enable", "disable"])
+def test_old_versions_do_not_pile_up_until_python_looks_for_them(tmp_path: Path, collector: str) -> None:
+    """Of many reloads in a row only the last few old versions take memory; who switched the collector off is heeded."""
+    done = subprocess.run(
+        [sys.executable, "-c", BURST, collector], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    alive = json.loads(done.stdout)
+    if collector == "enable":
+        assert max(alive) <= AFTER + 1, alive
+        assert min(alive[50:]) <= 2, alive
+    else:
+        assert alive[-1] > AFTER + 1, alive
