@@ -1,8 +1,13 @@
-"""How long the soaks last: bounded by default, longer by `--soak`."""
+"""How long the soaks last: bounded by default, longer by `--soak`; and what no test may inherit."""
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+# Below tox, pytest would keep one cache for all the projects that tests make at the same time.
+os.environ.pop("TOX_ENV_DIR", None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
