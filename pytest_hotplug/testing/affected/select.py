@@ -135,14 +135,14 @@ def merged(known: Map, selections: Iterable[Selection]) -> Selection:
         whole.chose_none.update(selection.chose_none)
     told = whole.chosen.values()
     whole.chose_none = {p: why for p, why in whole.chose_none.items() if not any(p in because for because in told)}
-    whole.left_out = sum(1 for nodeid in known.tests if nodeid not in whole.chosen)
+    whole.left_out = len(known.tests) - sum(1 for nodeid in whole.chosen if nodeid in known.tests)
     return whole
 
 
 def _finished(
     known: Map, selection: Selection, paths: Iterable[str], contents: Contents | None, recorded: Recorded | None = None
 ) -> Selection:
-    selection.left_out = sum(1 for nodeid in known.tests if nodeid not in selection.chosen)
+    selection.left_out = len(known.tests) - sum(1 for nodeid in selection.chosen if nodeid in known.tests)
     for path in paths:
         if not any(path in because for because in selection.chosen.values()):
             selection.chose_none[path] = _why_none(known, path, contents, (recorded or {}).get(path))

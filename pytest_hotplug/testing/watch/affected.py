@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_hotplug.reloader.names import is_test
+from pytest_hotplug.testing.watch.messages import file_of
 
 __all__ = ["CONFIGURES", "Map", "Selected", "Uses"]
 
@@ -57,12 +58,22 @@ class Map:
     root: Path
     plugin_dirs: tuple[Path, ...]
     test_patterns: tuple[str, ...]
-    places: Mapping[str, Path] = field(default_factory=dict)  # plugin -> its directory
-    tests: dict[str, Uses] = field(default_factory=dict)
+    places: dict[str, Path] = field(default_factory=dict)  # plugin -> its directory
+    tests: dict[str, Uses] = field(default_factory=dict)  # changed by `know`, `keep` and `replace_file` alone
     collected: dict[Path, Uses] = field(default_factory=dict)  # test file -> what its import used
     broken: set[Path] = field(default_factory=set)  # test files that could not be collected
     imported: set[Path] = field(default_factory=set)  # first-party code that collection imported
     _files: dict[str, Path] = field(default_factory=dict)  # test file as node ids name it -> its path
+    _tests_of: dict[str, dict[str, None]] = field(default_factory=dict)  # test file -> its tests
+    _plugin_in: dict[Path, str] = field(default_factory=dict)  # directory -> the plugin there
+
+    def __post_init__(self) -> None:
+        self.learn_places(self.places)
+
+    def learn_places(self, places: Mapping[str, Path]) -> None:
+        """Know where plugins lie; one that is gone may come back."""
+        self.places.update(places)
+        self._plugin_in = {place: name for name, place in self.places.items()}
 
     def file_of(self, nodeid: str) -> Path:
         name = nodeid.partition("::")[0]
@@ -86,15 +97,30 @@ class Map:
             if not any(file.is_relative_to(place) for place in self.places.values())
         }
 
-    def replace_file(self, path: Path, nodeids: Iterable[str]) -> None:
+    def tests_of(self, file: str) -> Iterable[str]:
+        """Return the known tests of a test file, by its name in node ids."""
+        return self._tests_of.get(file, ())
+
+    def know(self, nodeid: str, uses: Uses) -> None:
+        """Remember what a test uses."""
+        self.tests[nodeid] = uses
+        self._tests_of.setdefault(file_of(nodeid), {})[nodeid] = None
+
+    def keep(self, nodeids: Iterable[str]) -> None:
+        """Know these tests and no others."""
+        before, self.tests, self._tests_of = self.tests, {}, {}
+        for nodeid in nodeids:
+            self.know(nodeid, before.get(nodeid, NOTHING))
+
+    def replace_file(self, file: str, nodeids: Iterable[str]) -> None:
         """Forget the tests of a file that are not among `nodeids`: they were renamed or deleted."""
         kept = set(nodeids)
-        for nodeid in [n for n in self.tests if self.file_of(n) == path and n not in kept]:
-            del self.tests[nodeid]
+        for nodeid in [nodeid for nodeid in self.tests_of(file) if nodeid not in kept]:
+            del self.tests[nodeid], self._tests_of[file][nodeid]
 
-    def affected(self, changed: Iterable[Path], among: Container[str] | None = None) -> dict[str, str]:
+    def affected(self, changed: Iterable[Path], among: Set[str] | None = None) -> dict[str, str]:
         """Return node ids, `among` these (None: all), or whole test files to run, each with its reason."""
-        tests = self.tests if among is None else {n: uses for n, uses in self.tests.items() if n in among}
+        tests = self.tests if among is None else self._among(among)
         chosen: dict[str, str] = {}
         changed = sorted(changed)
         for path in changed:
@@ -105,9 +131,12 @@ class Map:
                 chosen.setdefault(selected.nodeid, selected.because)
         return chosen
 
+    def _among(self, wanted: Set[str]) -> Tests:
+        return {n: uses for n, uses in self.tests.items() if n in wanted} if wanted else {}
+
     def may_matter(self, path: Path) -> bool:
         """Tell whether a file is code, which a running test may use before anybody knows."""
-        return path.suffix == ".py" or (path.suffix == ".json" and self._plugin_of(path) is not None)
+        return path.suffix == ".py" or (path.suffix == ".json" and self.plugin_of(path) is not None)
 
     def _affected_by(self, path: Path, tests: Tests) -> list[Selected]:
         shown = self._shown(path)
@@ -131,7 +160,7 @@ class Map:
         ]
 
     def _of_code(self, path: Path, tests: Tests, shown: str) -> list[Selected]:
-        plugin = self._plugin_of(path)
+        plugin = self.plugin_of(path)
         if plugin is not None:
             name = plugin if path.suffix in (".py", ".json") and not _in_tests(path, self.places[plugin]) else ""
             return self._users(tests, path, name, f"loaded {plugin}", f"opened {shown}")
@@ -176,7 +205,8 @@ class Map:
 
     def _forget(self, path: Path) -> None:
         """Drop a test file that is gone, and its tests."""
-        self.replace_file(path, ())
+        for file in [file for file in self._tests_of if self.root / file == path]:
+            self.replace_file(file, ())
         self.collected.pop(path, None)
 
     def _below(self, tests: Tests, directory: Path, because: str) -> list[Selected]:
@@ -185,14 +215,9 @@ class Map:
     def _shown(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
 
-    def _plugin_of(self, path: Path) -> str | None:
-        for name, place in self.places.items():
-            if path.is_relative_to(place):
-                return name
-        for directory in self.plugin_dirs:  # a plugin that is gone, or not there yet
-            if path.is_relative_to(directory) and path.parent != directory:
-                return None
-        return None
+    def plugin_of(self, path: Path) -> str | None:
+        """Return the plugin in whose directory a file lies."""
+        return next((self._plugin_in[place] for place in path.parents if place in self._plugin_in), None)
 
 
 def _all(tests: Tests, because: str) -> list[Selected]:

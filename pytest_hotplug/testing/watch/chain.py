@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from pytest_hotplug.testing.watch.channel import Channel
 from pytest_hotplug.testing.watch.levels import Holds, why_collection_is_old, why_configuration_is_old
-from pytest_hotplug.testing.watch.messages import Order
+from pytest_hotplug.testing.watch.messages import Order, by_file
 from pytest_hotplug.testing.watch.peer import Forked, Peer
 from pytest_hotplug.testing.watch.processes import GRACE, Message, Zygote
 from pytest_hotplug.testing.watch.warm import Part, WarmRun
@@ -58,6 +58,7 @@ class Chain:
         self._existed: frozenset[Path] = frozenset()
         self._changed: set[Path] = set()  # since the collection began
         self._ends = 0
+        self._tests: dict[str, list[str]] = {}  # what is collected, by test file
         self._preloaded = False
         self._failed = ""  # why collecting didn't come to its end; until something changes
         self._old = ""  # why there is no collection
@@ -88,6 +89,10 @@ class Chain:
         broken = {nodeid.partition("::")[0] for nodeid in facts["broken"]}
         bad = broken if files is None else broken & files
         return f"{sorted(bad)[0]} could not be collected" if bad else ""
+
+    def collected_in(self, files: frozenset[str] | None) -> list[str]:
+        """Return the collected tests of these test files; None: of all."""
+        return [nodeid for file in (self._tests if files is None else files) for nodeid in self._tests.get(file, ())]
 
     # -- changes --------------------------------------------------------------------------------
 
@@ -178,6 +183,7 @@ class Chain:
 
     def _is_armed(self, facts: dict[str, Any]) -> bool:
         self._old = ""
+        self._tests = by_file(facts["tests"])
         self._collection = _holds(facts, self._existed)
         self._drop_old_collection(self._changed)
         if self.facts is None:

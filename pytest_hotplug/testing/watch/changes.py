@@ -110,18 +110,18 @@ class Changes:
 
     def take_in(self, changed: Iterable[Path]) -> None:
         """Know the plugins and the suspects of now."""
-        self._learn_plugins()
+        changed = list(changed)
+        if any(self.map.plugin_of(path) is None for path in changed):  # of a plugin that is new, maybe
+            self._learn_plugins()
         self._suspects = {path for path in self._suspects.union(changed) if is_suspect(path)}
 
     def _learn_plugins(self) -> None:
         if self._project is not None:
-            found = {name: found.path for name, found in self._project.plugins().items()}
-            self.map.places = {**self.map.places, **found}
+            self.map.learn_places({name: found.path for name, found in self._project.plugins().items()})
 
     def plugins_of(self, changed: Iterable[Path]) -> set[str]:
         """Return the plugins in whose directories these files lie."""
-        changed = list(changed)
-        return {name for name, place in self.map.places.items() for path in changed if path.is_relative_to(place)}
+        return {name for path in changed if (name := self.map.plugin_of(path)) is not None}
 
     def count(self, changed: int) -> None:
         """Notice a burst: so many files at once, or git at work."""

@@ -18,6 +18,7 @@ import pytest
 
 from pytest_hotplug.testing.opened import OpenedFiles
 from pytest_hotplug.testing.stash import CHOSEN_BY_WATCHER, SESSION
+from pytest_hotplug.testing.watch.collection import Collection
 from pytest_hotplug.testing.watch.debugger import register_debugger
 from pytest_hotplug.testing.watch.lifeline import Lifeline
 from pytest_hotplug.testing.watch.mentions import mentioned_plugins
@@ -84,26 +85,22 @@ class Child:
 
             self._measurement = Measurement(order.measure)
 
-    def take_over(self, order: Order, tells: Tells, items: list[pytest.Item], told: list[dict[str, Any]]) -> None:
-        """Go on where another process has collected `items` and kept, as `told`, what their files used."""
+    def take_over(self, order: Order, tells: Tells, items: list[pytest.Item], collected: Collection) -> None:
+        """Go on where another process has collected `items`; what is not needed is left alone, untouched."""
         self._order, self._tells = order, tells
         self._writing.speak_to(tells)
         files = None if order.chosen is None else {file_of(nodeid) for nodeid in order.chosen}
+        items[:] = collected.items_of(files)
         if order.leads:  # ids may be others than when the watcher heard of them last
-            there = [item.nodeid for item in items]
-            self._tells.send("collected", tests=[n for n in there if files is None or file_of(n) in files])
-            for facts in told:
-                if files is None or self._shown(facts["path"]) in files:
-                    self._tells.send("file", **facts)
+            self._tells.send("collected", tests=[item.nodeid for item in items])
+            for facts in collected.facts_of(files):
+                self._tells.send("file", **facts)
         self._keep_chosen(items)
         if order.leads:
             self._tells.send("planned", tests=[item.nodeid for item in items])
         if order.part is not None:
             part = set(order.part)
             items[:] = [item for item in items if item.nodeid in part]
-
-    def _shown(self, path: str) -> str:
-        return Path(os.path.relpath(path, self._root)).as_posix()
 
     # -- choosing -------------------------------------------------------------------------------
 

@@ -20,11 +20,11 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-__all__ = ["Messages", "Order", "Remembered", "Tells", "file_of"]
+__all__ = ["Messages", "Order", "Remembered", "Tells", "by_file", "file_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,3 +115,11 @@ class Remembered:
 def file_of(nodeid: str) -> str:
     """Return the test file of a node id."""
     return nodeid.partition("::")[0]
+
+
+def by_file(nodeids: Iterable[str]) -> dict[str, list[str]]:
+    """Return node ids by their test file, so that a run of one file need not look at those of thousands."""
+    found: dict[str, list[str]] = {}
+    for nodeid in nodeids:
+        found.setdefault(file_of(nodeid), []).append(nodeid)
+    return found

@@ -14,6 +14,7 @@ from typing import Any
 
 from pytest_hotplug.testing.watch.affected import Map, Uses
 from pytest_hotplug.testing.watch.filters import Filters
+from pytest_hotplug.testing.watch.messages import by_file, file_of
 
 __all__ = ["Before", "Results", "Verdict"]
 
@@ -86,7 +87,7 @@ class Results:
         """Return how many known tests the run at hand leaves out."""
         if self.chosen is None:
             return len(self.standing)
-        return sum(1 for nodeid in self._map.tests if not self._is_chosen(nodeid))
+        return len(self._map.tests) - len(self._known_among(self.chosen))
 
     def failing(self) -> list[str]:
         """Return the tests that failed when they last ran, and what could not be collected, in their place."""
@@ -111,7 +112,7 @@ class Results:
         if not self._all_pending and not may_run:
             return False
         self.chosen = None if self._all_pending else may_run
-        for nodeid in [n for n in self.standing if n in self._pending or _file(n) in self._pending]:
+        for nodeid in [n for n in self.standing if n in self._pending or file_of(n) in self._pending]:
             del self.standing[nodeid]
         self.reasons = {**self._why_again, **self._pending} if self._all_pending and self.standing else self.chosen
         self._forget_run()
@@ -133,13 +134,10 @@ class Results:
         getattr(self, f"_heard_{facts['kind']}")(facts)
 
     def _heard_collected(self, facts: dict[str, Any]) -> None:
-        by_file: dict[Path, list[str]] = {}
-        for nodeid in facts["tests"]:
-            by_file.setdefault(self._map.file_of(nodeid), []).append(nodeid)
-        for path, nodeids in by_file.items():
-            self._map.replace_file(path, nodeids)
+        for file, nodeids in by_file(facts["tests"]).items():
+            self._map.replace_file(file, nodeids)
         if self.chosen is None:
-            self._map.tests = {n: self._map.tests.get(n, Uses()) for n in facts["tests"]}
+            self._map.keep(facts["tests"])
             self.standing = {n: outcome for n, outcome in self.standing.items() if n in self._map.tests}
 
     def _heard_planned(self, facts: dict[str, Any]) -> None:
@@ -153,7 +151,7 @@ class Results:
     def _heard_test(self, facts: dict[str, Any]) -> None:
         nodeid, uses = facts["nodeid"], _uses(facts)
         known = Uses() if facts["ended"] else self._map.tests.get(nodeid, Uses())
-        self._map.tests[nodeid] = known | uses
+        self._map.know(nodeid, known | uses)
         self.seconds[nodeid] = facts["seconds"]
         if facts["ended"] and nodeid in self._in_run:
             self._done.add(nodeid)
@@ -230,7 +228,7 @@ class Results:
             return  # nobody knows what would have run, or what the trouble was about: all of it again
         reasons = self.chosen or {}
         held_back = {n: because for n, because in self._pending.items() if not self._is_chosen(n)}
-        left_over = {n: reasons.get(n) or reasons.get(_file(n)) or "it did not run" for n in left}
+        left_over = {n: reasons.get(n) or reasons.get(file_of(n)) or "it did not run" for n in left}
         self._pending = held_back | left_over
         self._all_pending = False
         self._outcomes = self.standing | self._outcomes
@@ -240,8 +238,15 @@ class Results:
         """Return how many tests must still run; a file whose tests nobody knows counts as one."""
         if self._all_pending:
             return len(self._map.tests)
-        tests = {n for n in self._map.tests if n in self._pending or _file(n) in self._pending}
-        return len(tests) + len(self._pending.keys() - tests - {_file(n) for n in tests})
+        tests = self._known_among(self._pending)
+        return len(tests) + len(self._pending.keys() - tests - {file_of(n) for n in tests})
+
+    def _known_among(self, chosen: Iterable[str]) -> set[str]:
+        """Return the known tests among these tests and test files."""
+        tests: set[str] = set()
+        for name in chosen:
+            tests.update([name] if name in self._map.tests else self._map.tests_of(name))
+        return tests
 
     def _forget_run(self) -> None:
         self.forget_outcomes()
@@ -250,15 +255,11 @@ class Results:
     def _is_chosen(self, nodeid: str) -> bool:
         if self.chosen is None:
             return nodeid not in self.standing
-        return nodeid in self.chosen or _file(nodeid) in self.chosen
+        return nodeid in self.chosen or file_of(nodeid) in self.chosen
 
     def files_of(self, nodeids: Iterable[str]) -> list[str]:
         """Return what to run for these: a test itself, or the whole file of what could not be collected."""
-        return [_file(nodeid) if nodeid in self._broken else nodeid for nodeid in nodeids]
-
-
-def _file(nodeid: str) -> str:
-    return nodeid.partition("::")[0]
+        return [file_of(nodeid) if nodeid in self._broken else nodeid for nodeid in nodeids]
 
 
 def _uses(facts: Mapping[str, Any]) -> Uses:

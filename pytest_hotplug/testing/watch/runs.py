@@ -42,7 +42,7 @@ class Runs:
         inbox: queue.SimpleQueue[Message],
         tell: Callable[[str], None],
         log: Callable[..., None],
-        known: Callable[[], Iterable[str]],
+        known_of: Callable[[str], Iterable[str]],
     ) -> None:
         self._place = place
         self._child_out = child_out
@@ -50,7 +50,7 @@ class Runs:
         self._told: set[str] = set()
         self._tell = tell
         self._log = log
-        self._known = known  # the tests that there are, as far as the watch knows
+        self._known_of = known_of  # the tests of a test file, as far as the watch knows
         self._never = _why_always_cold(config)
         self._asked_for: int | str | None = getattr(config.option, "numprocesses", None)
         self._one = _wants_one_process(config)
@@ -82,7 +82,7 @@ class Runs:
         self._chain.look_at_environment()
         files = _files(order)
         if files is not None:
-            order = replace(order, known=[nodeid for nodeid in self._known() if file_of(nodeid) in files])
+            order = replace(order, known=[nodeid for file in files for nodeid in self._known_of(file)])
         run, level, because = self._begin(order, seconds)
         processes = run.processes if isinstance(run, WarmRun) else 1
         self._log("run", level=level, because=because, processes=processes)
@@ -115,7 +115,8 @@ class Runs:
         assert facts is not None, "asked for after why_not_collected"
         if self._processes == 1 or facts["once"]:
             return [order]
-        parts = split(list(filter(order.holds(), facts["tests"])), seconds, self._processes)
+        there = self._chain.collected_in(_files(order))
+        parts = split(list(filter(order.holds(), there)), seconds, self._processes)
         if len(parts) == 1:
             return [order]
         return [replace(order, part=part, leads=number == 0) for number, part in enumerate(parts)]

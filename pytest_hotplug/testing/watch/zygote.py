@@ -25,6 +25,7 @@ from pytest_hotplug.testing.pytest_internals import make_basetemp, renew_termina
 from pytest_hotplug.testing.stash import SESSION, ZYGOTE, ZYGOTE_WORK
 from pytest_hotplug.testing.watch.channel import Channel
 from pytest_hotplug.testing.watch.child import Child, register_child
+from pytest_hotplug.testing.watch.collection import Collection
 from pytest_hotplug.testing.watch.debugger import Debugger, register_debugger
 from pytest_hotplug.testing.watch.fresh import begin_afresh, leave, speak_to
 from pytest_hotplug.testing.watch.lifeline import Lifeline
@@ -161,6 +162,7 @@ class Collected:
             "basetemp": str(self._basetemp or ""),
             "once": why_each_run_needs_its_own(self._config),
         }
+        self._collection = Collection(session.items, self._remembered.of_kind("file"), self._config.rootpath)
         environment = _environment()
         self._warm_up(session)
         self._lifeline.release()
@@ -191,7 +193,7 @@ class Collected:
             use_basetemp(self._config, place)
         speak_to(self._config, streams or self._streams, capturing=False)
         self._debugger.connect(messages, answers)
-        self._child.take_over(order, messages, session.items, self._remembered.of_kind("file"))
+        self._child.take_over(order, messages, session.items, self._collection)
         session.testsfailed, session.shouldfail, session.shouldstop = 0, False, False
         session.testscollected = len(session.items)
         renew_terminal(self._config, len(session.items))
