@@ -129,6 +129,7 @@ def _clocked(work: Callable[[], object]) -> float:
 
 def growth(name: str, reloads: int) -> dict[str, Any]:
     """Reload a plugin of ten modules again and again; return KiB of growth after a warm-up, and wrong answers."""
+    _resident()  # what measures is there before the warm-up, and fills no holes after it
     with tempfile.TemporaryDirectory() as directory:
         arena = Arena(name, Path(directory), 10, False)
         wrong = 0

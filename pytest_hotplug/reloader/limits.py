@@ -16,7 +16,7 @@ from pytest_hotplug.reloader.fingerprint import Snapshot
 __all__ = ["limits_of"]
 
 _WORTH_PARSING = (b"sys.modules", b"get_type_hints", b"__file__", b"ProcessPoolExecutor", b"multiprocessing", b"pickle")
-_MOST_KNOWN = 100
+_MOST_KNOWN = 2_000
 _known: dict[str, tuple[tuple[int, str], ...]] = {}  # by MD5; the oldest goes first
 _SPAWNING = {"ProcessPoolExecutor": "a process pool", "Process": "a child process", "Pool": "a process pool"}
 _PICKLING = {"dump", "dumps", "Pickler"}
@@ -26,9 +26,9 @@ def limits_of(snapshot: Snapshot) -> tuple[str, ...]:
     """Return a line for each place in a version's sources that is subject to a known limit."""
     lines: list[str] = []
     for file in sorted(snapshot.md5):
-        data = snapshot.files[file]
-        if file.endswith(".py") and any(word in data for word in _WORTH_PARSING):
-            lines += [f"{file}:{line}: {said}" for line, said in _limits_in(data, snapshot.md5[file])]
+        if file.endswith(".py"):
+            found = _limits_in(snapshot.files[file], snapshot.md5[file])
+            lines += [f"{file}:{line}: {said}" for line, said in found]
     return tuple(lines)
 
 
@@ -36,7 +36,7 @@ def _limits_in(source: bytes, md5: str) -> tuple[tuple[int, str], ...]:
     """Return what was found, from the cache where a source of this MD5 was looked at before."""
     found = _known.get(md5)
     if found is None:
-        _known[md5] = found = _parsed(source)
+        _known[md5] = found = _parsed(source) if any(word in source for word in _WORTH_PARSING) else ()
         while len(_known) > _MOST_KNOWN:
             _known.pop(next(iter(_known)), None)
     return found
