@@ -1,4 +1,4 @@
-"""Claim: of the reloaders whose result is right, none is faster than ours, and none grows less.
+"""Claim: a reload by ours takes about as long as by the others whose result is right, and keeps hardly any memory.
 
 Each reloader runs in a process of its own, where its reload of a plugin takes turns with a
 one-module `importlib.reload`; what counts is the ratio to that. A leaf of the plugin is edited

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from benchmarks import page
 from benchmarks.harness import Claim, Contestant, measure, run, table
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -103,10 +104,15 @@ def test_a_benchmark_allows_bytecode_by_itself() -> None:
     assert done.stdout == "False\n", done.stderr
 
 
+def test_the_documentation_shows_the_stored_results_and_nothing_else() -> None:
+    """`python -m benchmarks.page` has written the page; nobody types a figure there."""
+    assert page.PAGE.read_text(encoding="utf-8") == page.page(), "run python -m benchmarks.page"
+
+
 def test_the_page_of_the_benchmarks_names_scripts_that_exist() -> None:
     """Every command that benchmarks/README.md shows starts a script that is there."""
-    page = (PROJECT / "benchmarks" / "README.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"-m benchmarks\.(\w+)", page))
+    text = (PROJECT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"-m benchmarks\.(\w+)", text))
     claims = {p.stem for p in (PROJECT / "benchmarks").glob("*_speed.py")}
     assert named >= claims
     assert all((PROJECT / "benchmarks" / f"{name}.py").exists() for name in named)

@@ -208,3 +208,16 @@ def test_a_test_that_writes_something_else_each_time_gets_its_verdict(project: P
         save(counter(project) / "test_counter.py", "def test_it_counts", "def test_still_counts")
         verdict = watched.verdict()
         assert (verdict["passed"], verdict["outdated"]) == (1, 0)
+
+
+@pytest.mark.parametrize("broken", [False, True], ids=["fails", "can't be collected"])
+def test_a_failed_test_that_is_deleted_fails_no_longer(project: Path, broken: bool) -> None:
+    """The last verdict is about the last bytes: nothing runs, and what is gone is no failure any more."""
+    test = project / "plugins" / "counter" / "test_counter.py"
+    with Watched(project) as watched:
+        watched.verdict()
+        test.write_text("import nothing_of_that_name\n" if broken else "def test_it_counts():\n    assert 0\n")
+        assert len(watched.verdict()["failures"]) == 1
+        test.unlink()
+        verdict = watched.verdict()
+        assert (verdict["failures"], verdict["failed"], verdict["passed"]) == ([], 0, 0)

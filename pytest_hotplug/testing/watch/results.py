@@ -59,6 +59,7 @@ class Results:
         self._all_pending = True
         self._outcomes: dict[str, str] = {}
         self._failures: dict[str, Any] = {}
+        self._told: list[str] = []  # what the last verdict said that fails
         self._broken: dict[str, Any] = {}  # what could not be collected -> its failure
         # Of the run at hand:
         self._in_run: dict[str, str] = {}
@@ -203,7 +204,17 @@ class Results:
         if trouble:
             failures.append({"nodeid": "", "path": None, "line": None, "message": trouble})
         still = [nodeid for nodeid in failing if nodeid not in done and nodeid not in self._broken_now]
+        self._told = failing
         return Verdict(counts, failures, self._outdated(), still)
+
+    def without_what_is_gone(self) -> Verdict | None:
+        """Return another verdict, of no run, if tests that failed were deleted since the last one."""
+        if self.trouble:
+            return None  # of a run that did not come to its end nothing is known that could be told anew
+        told = self._told
+        self._forget_run()
+        verdict = self.end_run("")
+        return verdict if self._told != told else None
 
     def _keep(self, done: Mapping[str, str]) -> None:
         self._outcomes.update(done)

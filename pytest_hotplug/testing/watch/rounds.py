@@ -22,7 +22,7 @@ from pytest_hotplug.testing.watch.lending import Lending
 from pytest_hotplug.testing.watch.messages import Order
 from pytest_hotplug.testing.watch.outputs import Outputs
 from pytest_hotplug.testing.watch.peer import Peer
-from pytest_hotplug.testing.watch.results import Results
+from pytest_hotplug.testing.watch.results import Results, Verdict
 from pytest_hotplug.testing.watch.runs import Run, Runs
 from pytest_hotplug.testing.watch.voice import Voice
 from pytest_hotplug.watcher import Batch
@@ -94,6 +94,8 @@ class Rounds:
                 self._screen.explain_none(
                     {path: self.unaffecting[path] for path in map(self._shown, changed) if path in self.unaffecting}
                 )
+            if self.run is None and not all(path.exists() for path in changed):
+                self._tell_without_what_is_gone()
             return
         if self.paused:
             self._edited = self.run is not None
@@ -336,8 +338,7 @@ class Rounds:
         verdict = self._results.end_run(trouble)
         if trouble:
             self._screen.say(f"hotplug: {trouble}; the tests that it did not finish stay pending", "red")
-        self._log.write("verdict", **verdict.counts, outdated=verdict.outdated, failures=verdict.failures)
-        self._screen.verdict(verdict, left_out, time.monotonic() - self._started)
+        self._tell(verdict, left_out, time.monotonic() - self._started)
         if self._measured:
             self._measured = ()
             self._show_lines(self._results.executed)
@@ -345,6 +346,16 @@ class Rounds:
         self._hosting.loaded(plugin for uses in self._changes.map.tests.values() for plugin in uses.plugins)
         self._runs.rest()
         self._learn(done)
+
+    def _tell(self, verdict: Verdict, left_out: int, seconds: float) -> None:
+        self._log.write("verdict", **verdict.counts, outdated=verdict.outdated, failures=verdict.failures)
+        self._screen.verdict(verdict, left_out, seconds)
+
+    def _tell_without_what_is_gone(self) -> None:
+        """Let no failed test stand in the last verdict that was deleted with its file."""
+        verdict = self._results.without_what_is_gone()
+        if verdict is not None:
+            self._tell(verdict, len(self._changes.map.tests), 0.0)
 
     def _learn(self, done: Mapping[str, str]) -> None:
         """Learn what the tests of the verdict used; an edit that came meanwhile is noticed, and is no part of it."""
