@@ -158,6 +158,21 @@ def test_a_test_file_that_its_plugin_broke_runs_when_the_plugin_is_mended(projec
         assert (verdict["passed"], verdict["failures"]) == (1, [])
 
 
+def test_test_files_that_a_source_broke_run_when_the_source_is_as_before(project: Path) -> None:
+    """Its bytes are those that the recorded tests saw, and yet what could not be collected must run."""
+    source = project / "words.py"
+    source.write_text("WORD = 'hello'\n")
+    save(project / "pyproject.toml", "testpaths", 'pythonpath = ["."]\ntestpaths')
+    write_test(project, "from words import WORD\n\n\ndef test_it():\n    assert WORD == 'hello'\n")
+    with Watched(project) as watched:
+        assert watched.verdict()["passed"] == 4
+        save(source, "WORD", "WORD(]")
+        assert watched.verdict()["errors"] == 1
+        save(source, "WORD(]", "WORD")
+        verdict = watched.verdict()
+        assert (verdict["passed"], verdict["failures"]) == (1, [])
+
+
 def test_what_a_run_writes_does_not_begin_it_again(project: Path) -> None:
     """A report in the project's root, another one each time, and a file that a test writes: there is a verdict."""
     write_test(

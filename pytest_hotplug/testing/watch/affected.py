@@ -165,7 +165,9 @@ class Map:
             name = plugin if path.suffix in (".py", ".json") and not _in_tests(path, self.places[plugin]) else ""
             return self._users(tests, path, name, f"loaded {plugin}", f"opened {shown}")
         if path in self.imported or path.suffix == ".py":
-            return _all(tests, f"{shown} is shared code")
+            because = f"{shown} is shared code"
+            broken = (Selected(self._shown(file), because) for file in self.broken)  # it may mend them
+            return [*_all(tests, because), *broken]
         return self._users(tests, path, "", "", f"opened {shown}")
 
     def _users(self, tests: Tests, path: Path, plugin: str, loaded: str, opened: str) -> list[Selected]:
