@@ -16,7 +16,7 @@ from pytest_hotplug.reloader.fingerprint import Snapshot
 __all__ = ["limits_of"]
 
 _WORTH_PARSING = (b"sys.modules", b"get_type_hints", b"__file__", b"ProcessPoolExecutor", b"multiprocessing", b"pickle")
-_MOST_KNOWN = 2_000
+_MOST_KNOWN = 400
 _known: dict[str, tuple[tuple[int, str], ...]] = {}  # by MD5; the oldest goes first
 _SPAWNING = {"ProcessPoolExecutor": "a process pool", "Process": "a child process", "Pool": "a process pool"}
 _PICKLING = {"dump", "dumps", "Pickler"}
