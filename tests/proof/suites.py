@@ -49,14 +49,13 @@ class Suite:
     options: tuple[str, ...] = ()
 
 
-SUITES = {
+SUITES = {  # none that pytest itself runs on: a broken edit of pluggy leaves nothing to compare with
     "attrs": Suite(("src", "tests"), ("hypothesis", "cloudpickle"), ("-p", "no:randomly")),
     "click": Suite(("src", "tests")),
     "h11": Suite(("h11",)),
     "itsdangerous": Suite(("src", "tests"), ("freezegun",)),
     "jinja2": Suite(("src", "tests"), ("trio",)),
     "more-itertools": Suite(("more_itertools", "tests")),
-    "pluggy": Suite(("src", "testing")),
 }
 
 
