@@ -158,7 +158,10 @@ class Retirement:
     def _end_at_once(self, generation: Generation) -> None:
         """End a generation that nothing must be done for; may be repeated until it was told, and tells it once."""
         self._forget(generation)
-        saying = self._saying.setdefault(generation, iter([_retired(generation)]))
+        with self._lock:
+            if generation in self._claimed and generation not in self._saying:
+                return  # another thread has brought it about, and told it
+            saying = self._saying.setdefault(generation, iter([_retired(generation)]))
         if self._claims(generation):
             self._let_go(generation)
         self._events.post_each(saying)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from importlib.util import cache_from_source
 
@@ -29,8 +30,8 @@ def drop_racy_bytecode(sources: Iterable[str]) -> None:
     for source, pyc in _compiled(sources):
         try:
             racy = int(pyc.stat().st_mtime) <= int(os.stat(source).st_mtime)
-        except FileNotFoundError:
-            continue  # one of them has gone meanwhile, so it is of no account
+        except OSError:
+            continue  # one of them has gone meanwhile, or nobody here can read it: so nor can Python
         if racy:
             _remove(pyc, source)
 
@@ -39,19 +40,20 @@ def _compiled(sources: Iterable[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Yield each source with each .pyc of it, whichever Python or pytest wrote it."""
     caches: dict[str, dict[str, str]] = {}  # directory of .pyc files -> stem -> source
     for source in sources:
-        if source.endswith(".py"):
+        if source.endswith(".py") and sys.implementation.cache_tag is not None:
             cache = os.path.dirname(cache_from_source(source))
             caches.setdefault(cache, {})[os.path.basename(source)[:-3]] = source
     for cache, stems in caches.items():
         try:
             with os.scandir(cache) as entries:
                 found = list(entries)
-        except (FileNotFoundError, NotADirectoryError):
-            continue  # nothing was compiled there
+        except OSError:
+            continue  # nothing was compiled there, or nothing that Python could read
         for pyc in found:
-            stem = pyc.name.partition(".")[0]
-            if stem in stems and pyc.name.endswith(".pyc"):
-                yield stems[stem], pyc
+            words = pyc.name.split(".")
+            for stem in (".".join(words[:number]) for number in range(1, len(words) - 1)):  # names may have dots
+                if stem in stems and words[-1] == "pyc":
+                    yield stems[stem], pyc
 
 
 def _remove(pyc: os.DirEntry[str], source: str) -> None:

@@ -154,3 +154,47 @@ def test_since_a_revision_a_file_in_the_root_runs_who_lists_the_root(project: Af
     project.write("new.txt", "")
     ran = project.run("--hotplug-since=HEAD", code=1)
     assert "test_root" in ran.names, ran.out
+
+
+@pytest.mark.parametrize(
+    ("sees", "moves"),
+    [
+        ("(ROOT / 'data' / 'first.json').read_text() == '1'", "import os; os.remove('data/first.json')"),
+        ("len(list((ROOT / 'data').iterdir())) == 1", "import os; os.mkdir('data/more'); open('data/more/x.txt', 'x')"),
+        ("not list(ROOT.glob('*/first.txt'))", "import os; os.mkdir('other'); open('other/first.txt', 'x')"),
+    ],
+    ids=["a file that was read goes", "a directory comes into a listed one", "a directory comes into the root"],
+)
+def test_what_comes_and_goes_during_the_run_makes_its_tests_run_again(
+    sees: str, moves: str, project: AffectedProject
+) -> None:
+    """The test saw it otherwise; how it was when the run ended is no memory of it."""
+    project.write("data/first.json", "1")
+    text = f"def test_sees():\n    assert {sees}\n\n\ndef test_meanwhile():\n    somebody({moves!r})\n"
+    project.write("tests/test_moves.py", f"{dedent(_MEANWHILE)}\n\n{text}")
+    project.affected(code=0)
+    ran = project.affected(code=1)
+    assert "test_sees" in ran.names, ran.out
+
+
+def test_a_file_that_tests_write_themselves_makes_none_run_again(project: AffectedProject) -> None:
+    """A log that is there before and after is nothing that came or went."""
+    project.write("data/log.json", "")
+    project.write(
+        "tests/test_log.py",
+        """
+        import os
+
+
+        def test_lists():
+            assert os.listdir("data") == ["log.json"]
+
+
+        def test_writes():
+            with open("data/log.json", "a") as log:
+                log.write("1")
+        """,
+    )
+    project.affected(code=0)
+    ran = project.affected(code=0)
+    assert ran.names == [], ran.out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -92,3 +93,20 @@ def test_bytecode_that_cannot_be_removed_is_told(tmp_path: Path, caplog: pytest.
     with caplog.at_level(logging.WARNING, "hotplug"):
         drop_bytecode([str(source)])
     assert str(in_the_way) in caplog.text
+
+
+def test_names_with_dots_have_their_own_bytecode_dropped(tmp_path: Path) -> None:
+    """`test_api.v1.py` is a test file with importmode=importlib."""
+    kept, dropped = (tmp_path / "__pycache__" / f"{name}.cpython-311.pyc" for name in ("test_other.v1", "test_api.v1"))
+    kept.parent.mkdir()
+    for pyc in (kept, dropped):
+        pyc.touch()
+    drop_bytecode([str(tmp_path / "test_api.v1.py")])
+    assert (kept.exists(), dropped.exists()) == (True, False)
+
+
+def test_bytecode_that_nobody_can_list_stops_no_run(project: AffectedProject) -> None:
+    """Python passes such a cache by, and so do we."""
+    shutil.rmtree(project.path / "__pycache__")
+    (project.path / "__pycache__").symlink_to("__pycache__")
+    assert project.run("--hotplug-record", code=0, **WRITES).names == ["test_one"]

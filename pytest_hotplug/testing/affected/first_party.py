@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["FirstParty", "directory_of"]
+__all__ = ["FirstParty", "directories_above"]
 
 _NOBODYS = {
     ".git", ".hg", ".svn", ".tox", ".nox", ".venv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis",
@@ -120,9 +120,11 @@ class FirstParty:
         return self._copies[place] + path[len(place) :]
 
 
-def directory_of(name: str) -> str:
-    """Return the name of the directory that something named lies in; the root's is "."."""
-    return os.path.dirname(name) or "."
+def directories_above(name: str) -> Iterator[str]:
+    """Yield the names of the directories that something named lies in, the nearest first; the root's is "."."""
+    while name not in ("", "/", "."):
+        name = os.path.dirname(name) or "."
+        yield name
 
 
 def _holds(place: str, root: str) -> bool:

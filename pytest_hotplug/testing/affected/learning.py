@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from pytest_hotplug.reloader.names import is_noise
 from pytest_hotplug.testing.affected.circumstances import Circumstances
 from pytest_hotplug.testing.affected.contents import TREE, Contents, Dependency, counts_for_processes, digest_of_tree
-from pytest_hotplug.testing.affected.first_party import directory_of
+from pytest_hotplug.testing.affected.first_party import directories_above
 from pytest_hotplug.testing.affected.map import Look, Map, Seen
 from pytest_hotplug.testing.affected.storage import Stored
 from pytest_hotplug.testing.affected.surroundings import Surroundings
@@ -76,8 +76,9 @@ class _Moved:
         self._began = began
         self._written = written
         self._known: dict[str, bool] = {}
-        self.came_or_went = contents.tree() ^ began.tree - written
-        self._directories = {directory_of(path) for path in self.came_or_went if not is_noise(path.rpartition("/")[2])}
+        self.came_or_went = (contents.tree() ^ began.tree) - written
+        seen = (path for path in self.came_or_went if not is_noise(path.rpartition("/")[2]))
+        self._directories = {directory for path in seen for directory in directories_above(path)}  # new ones, too
         self._any_for_processes: bool | None = None
 
     def __call__(self, what: Dependency) -> bool:
@@ -95,7 +96,8 @@ class _Moved:
     def _file(self, path: str) -> bool:
         if path not in self._known:
             ours = path in self._written
-            self._known[path] = not ours and self._contents.changed_since(path, self._began.moment)
+            moved = path in self.came_or_went or self._contents.changed_since(path, self._began.moment)
+            self._known[path] = moved and not ours
         return self._known[path]
 
     def _for_processes(self) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pytest_hotplug.testing.affected.contents import UNKNOWN, Contents, Dependency, counts_for_processes
-from pytest_hotplug.testing.affected.first_party import directory_of
+from pytest_hotplug.testing.affected.first_party import directories_above
 
 __all__ = ["Look", "Map", "Seen", "Test"]
 
@@ -117,7 +117,7 @@ class Map:
 
     def uses(self, nodeid: str, path: str) -> bool:
         """Tell whether a test depends on something at a path, or on all that there is."""
-        places = (path, directory_of(path))
+        places = (path, *directories_above(path))
         processes = counts_for_processes(path)
         return any(
             seen.what.path in places or (processes and seen.what.kind == "everything")

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_hotplug.reloader.errors import UsageError
 from pytest_hotplug.testing.affected.contents import Contents, Dependency
-from pytest_hotplug.testing.affected.first_party import FirstParty, directory_of
+from pytest_hotplug.testing.affected.first_party import FirstParty, directories_above
 
 __all__ = ["ContentsAt", "Revision"]
 
@@ -74,7 +74,7 @@ class ContentsAt(Contents):
     def differs(self, what: Dependency, now: Contents) -> bool:
         """Tell whether something is no longer what it was at the revision."""
         if what.kind == "listing":
-            return any(directory_of(name) == what.path for name in self._revision.came_or_went)
+            return any(what.path in directories_above(name) for name in self._revision.came_or_went)
         return self.digest(what) != now.digest(what)
 
     def _link(self, path: str, name: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pytest_hotplug.testing.affected.blocks import BODY, DOCSTRINGS, WHOLE, Blocks
@@ -22,7 +22,7 @@ from pytest_hotplug.testing.affected.contents import (
     bytes_of,
     counts_for_processes,
 )
-from pytest_hotplug.testing.affected.first_party import FirstParty, directory_of
+from pytest_hotplug.testing.affected.first_party import FirstParty, directories_above
 from pytest_hotplug.testing.affected.map import Map, Seen
 
 __all__ = ["Selection", "affected_by", "affected_now", "affected_since", "merged", "users_of"]
@@ -78,7 +78,7 @@ def affected_by(
     selection = Selection()
     paths = sorted(set(changed))
     for path in paths:
-        for place in (path, *_above(path)):
+        for place in (path, *directories_above(path)):
             _compare(known, place, contents, selection, only=("listing", "plugin", "link") if place != path else ())
         if counts_for_processes(path):
             _choose_everything(known, path, selection)
@@ -96,7 +96,7 @@ def users_of(known: Map, files: Iterable[str]) -> Selection:
         for number, seen in known.seen_at(path):
             if seen.digest:  # what was looked for in vain is no use of it
                 selection.choose(known.tests_with(number), _uses(seen.what))
-        for number, seen in known.seen_at(directory_of(path)):
+        for number, seen in known.seen_at(next(directories_above(path))):
             if seen.what.kind == "plugin" and not path.endswith(".py"):  # its manifest, maybe
                 selection.choose(known.tests_with(number), f"it loads {seen.what.path}/, which holds {path}")
         if counts_for_processes(path):
@@ -116,7 +116,7 @@ def affected_since(
     selection = Selection()
     paths = sorted(set(changed))
     for path in paths:
-        for place in (path, *_above(path)):
+        for place in (path, *directories_above(path)):
             for number, seen in known.seen_at(place):
                 if (place == path or seen.what.kind in ("listing", "plugin", "link")) and differs(seen):
                     selection.choose(known.tests_with(number), _because(seen.what, contents))
@@ -221,12 +221,6 @@ def _uses(what: Dependency) -> str:
 
 
 # -- what comes and goes ------------------------------------------------------------------------
-
-
-def _above(path: str) -> Iterator[str]:
-    while path not in ("", "/", "."):
-        path = directory_of(path)
-        yield path
 
 
 def _choose_everything(known: Map, path: str, selection: Selection) -> None:

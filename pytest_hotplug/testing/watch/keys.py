@@ -38,7 +38,7 @@ class Keys:
     """Reads single keys from the terminal into a queue; a context manager, for the main thread.
 
     `on_suspend` is called before the process stops, `on_resume` when it goes on. Signals are only put into
-    the queue, as ("suspend", None) and ("continue", None): whoever serves it calls `suspend` and `resume`, since
+    the queue, as ("suspend", None) and ("continue", None), to call `suspend_if_wanted` and `resume` for, since
     a handler may interrupt anything, also itself.
     """
 
@@ -55,6 +55,7 @@ class Keys:
         self._handlers: dict[int, Any] = {}
         self._wake_read, self._wake_write = os.pipe()
         self._ending = False
+        self._stops = False  # a signal asked us to stop, and we have not yet
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Keys:
@@ -115,12 +116,19 @@ class Keys:
                 termios.tcsetattr(fd, termios.TCSADRAIN, saved)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        self._inbox.put(("suspend" if number == signal.SIGTSTP else "continue", None))
+        self._stops = number == signal.SIGTSTP  # a SIGCONT cancels a stop that has not come yet
+        self._inbox.put(("suspend" if self._stops else "continue", None))
+
+    def suspend_if_wanted(self) -> None:
+        """Stop, unless somebody has continued us since that was asked for."""
+        if self._stops:
+            self.suspend()
 
     def suspend(self) -> None:
         """Stop as if there were no handler, with the terminal put back; goes on when continued."""
         if signal.SIGTSTP not in self._handlers:
             return  # who started us wants no job control
+        self._stops = False
         self._on_suspend()
         self._restore()
         os.write(self._wake_write, b"x")  # what is typed from now on is none of ours

@@ -153,7 +153,7 @@ class WatchLoop:
         """Have the terminal; a run that has borrowed it ends before it is put back."""
         with Keys(self._inbox, self._rounds.suspend, self._rounds.resume) as keys:
             self._lending.keys = keys
-            self._acts |= {"suspend": lambda _: keys.suspend(), "continue": lambda _: keys.resume()}
+            self._acts |= {"suspend": lambda _: keys.suspend_if_wanted(), "continue": lambda _: keys.resume()}
             try:
                 yield keys
             finally:

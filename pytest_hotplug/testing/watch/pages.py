@@ -7,7 +7,6 @@ fraction. What can't be copied ahead is copied when it is written, as ever.
 
 from __future__ import annotations
 
-import ctypes
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,9 +20,14 @@ _AREA = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) (\S+) [^\n]*\n(?:[A-Z]\w+:[^\n]*\n
 
 def copy_shared_pages() -> None:
     """Have this process's own copy of all its writable memory, as far as `MOST` reaches."""
-    madvise = ctypes.CDLL(None).madvise
+    try:
+        import ctypes
+
+        madvise, smaps = ctypes.CDLL(None).madvise, Path("/proc/self/smaps").read_text(errors="surrogateescape")
+    except (OSError, ImportError, AttributeError):
+        return  # it only costs time
     left = MOST
-    for start, size in _areas(Path("/proc/self/smaps").read_text()):
+    for start, size in _areas(smaps):
         left -= size
         if left < 0 or madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), _POPULATE_WRITE) != 0:
             return  # too much, or a kernel that doesn't know it

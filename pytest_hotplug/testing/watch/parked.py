@@ -40,7 +40,7 @@ class Work:
 class Parked:
     """Serves requests; `wait` returns in forked processes only, or with None when it is over.
 
-    `idle` is called a second after the last request; `keeps_spare` has a process forked ahead.
+    `idle` is called a second after the last request; with `keeps_spare` a process is forked ahead.
     """
 
     def __init__(
@@ -48,14 +48,12 @@ class Parked:
         channel: Channel,
         lifeline: Lifeline,
         idle: Callable[[], None] = lambda: None,
-        *,
-        keeps_spare: bool = False,
     ) -> None:
         self.last = 0  # the number of the last work
         self._channel = channel
         self._lifeline = lifeline
         self._idle = idle
-        self._keeps_spare = keeps_spare
+        self.keeps_spare = False
         self._spare: Spare | None = None
         self._children: dict[int, tuple[int, int]] = {}  # pidfd -> process, number of its work
 
@@ -67,7 +65,7 @@ class Parked:
                 work = self._serve(facts, descriptors)
                 if work is not None:
                     return work
-            if self._keeps_spare and self._spare is None and not self._children:
+            if self.keeps_spare and self._spare is None and not self._children:
                 work = self._fork_spare()
                 if self._is_child:
                     return work
@@ -75,7 +73,7 @@ class Parked:
             for pidfd in ready & self._children.keys():
                 self._bury(pidfd)
             if self._spare is not None and self._spare.fileno() in ready and not self._spare.hear():
-                self._keeps_spare = False  # somebody kills them: from now on each request is forked for
+                self.keeps_spare = False  # somebody kills them: from now on each request is forked for
                 self._end_spare(self._spare)
             if self._lifeline.fd in ready:
                 break
@@ -148,7 +146,7 @@ class Parked:
     def _fork_spare(self) -> Work | None:
         """Fork ahead; return its work in the child, once there is some."""
         if why_not_fork():
-            self._keeps_spare = False  # whoever asks for a fork will be told
+            self.keeps_spare = False  # whoever asks for a fork will be told
             return None
         ours, theirs = Channel.pair()
         process = self._fork_child()

@@ -64,9 +64,12 @@ def wait_as_spare(channel: Channel, lifeline: Lifeline) -> Received:
     try:
         copy_shared_pages()
         channel.send({"kind": "ready"})
+        poll = select.poll()
+        for fd in (channel.fileno(), lifeline.fd):
+            poll.register(fd, select.POLLIN)
         told: list[Received] | None = []
         while told == []:  # a long message comes in parts
-            ready, _, _ = select.select([channel.fileno(), lifeline.fd], [], [])
+            ready = {fd for fd, _ in poll.poll()}
             told = channel.receive() if lifeline.fd not in ready else None
         channel.leave()
     except OSError:  # the parent is gone

@@ -121,7 +121,7 @@ class Collected:
         self._basetemp: Path | None = None
         self._remembered = Remembered()
         self._child = register_child(config, self._remembered)
-        self._parked = Parked(channel, lifeline, self._clean_up, keeps_spare=True)
+        self._parked = Parked(channel, lifeline, self._clean_up)
         _leave_in_the_end(config, self._child)
 
     # -- collecting -----------------------------------------------------------------------------
@@ -136,7 +136,9 @@ class Collected:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
         """Wait here; go on in forked processes, with what they shall run. Nothing is run when the watch is over."""
-        self._channel.send(self._arm(session))
+        armed = self._arm(session)
+        self._parked.keeps_spare = not armed["unfit"]
+        self._channel.send(armed)
         work = self._parked.wait()
         if work is None:
             self._close()
