@@ -68,7 +68,12 @@ def test_after_any_edits_what_stands_is_what_a_fresh_run_says(
             for _ in range(moments.choice([1, 1, 1, 2, 4])):
                 story.append(editor.edit())
                 time.sleep(moments.choice([0.0, 0.0, 0.02, 0.1, 0.4]))  # whatever the run is doing by then
-            standing.wait(changed=contents_of(project) != before)
+            now = contents_of(project)
+            moved = [path for path in before.keys() | now.keys() if before.get(path) != now.get(path)]
+            try:
+                standing.wait(changed=bool(moved))
+            except AssertionError as error:
+                raise AssertionError("\n".join([*story[-6:], f"changed: {moved}"])) from error
             cold = failing_when_cold(project, lean_environment)
             if standing.failing is None:
                 unknown += 1  # it says itself that tests are outdated
