@@ -77,6 +77,10 @@ class Editor:
         found = (path for path in self._below.rglob("*") if path.suffix in suffixes and "__pycache__" not in path.parts)
         return sorted(path for path in found if tests is None or path.name.startswith("test_") is tests)
 
+    def _directories(self) -> list[Path]:
+        """Return the plugins' directories: what lies in a `__pycache__` is nobody's source."""
+        return sorted(path for path in self._plugins.iterdir() if path.is_dir() and path.name != "__pycache__")
+
     def _one(self, *suffixes: str, tests: bool | None = None) -> Path | None:
         files = self._files(*suffixes, tests=tests)
         return self._random.choice(files) if files else None
@@ -152,7 +156,7 @@ class Editor:
 
     def _add_a_test_file(self) -> str:
         number = self._random.randrange(1000)
-        place = self._random.choice(sorted(path for path in self._plugins.iterdir() if path.is_dir()))
+        place = self._random.choice(self._directories())
         (place / f"test_number_{number}.py").write_text(_NEW_TEST.format(number=number))
         return f"{place.name}/test_number_{number}.py: added"
 
@@ -164,7 +168,7 @@ class Editor:
         return f"{path.relative_to(self._root)}: deleted"
 
     def _delete_a_plugin(self) -> str:
-        places = sorted(path for path in self._plugins.iterdir() if path.is_dir())
+        places = self._directories()
         if len(places) < 3:
             return ""
         place = self._random.choice(places)
@@ -182,7 +186,7 @@ class Editor:
         return f"{copy.name}/: copied"
 
     def _write_a_conftest(self) -> str:
-        place = self._random.choice([self._plugins, *sorted(p for p in self._plugins.iterdir() if p.is_dir())])
+        place = self._random.choice([self._plugins, *self._directories()])
         line = self._random.choice(["pass", "assert 1 == 2", "import pytest"])
         (place / "conftest.py").write_text(_CONFTEST.format(line=line))
         return f"{place.name}/conftest.py: {line}"
