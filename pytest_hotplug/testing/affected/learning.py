@@ -103,5 +103,5 @@ class _Moved:
     def _for_processes(self) -> bool:
         if self._any_for_processes is None:
             files = filter(counts_for_processes, self._contents.tree() | self.came_or_went)
-            self._any_for_processes = any(path in self.came_or_went or self._file(path) for path in files)
+            self._any_for_processes = any(map(self._file, files))
         return self._any_for_processes

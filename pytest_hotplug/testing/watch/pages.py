@@ -1,8 +1,8 @@
 """Copy the memory that a forked process shares with its parent while nobody waits for it.
 
 The kernel copies a page at the first write to it, which costs microseconds, thousands of times in the
-first test of a run; asked for all of them at once (`MADV_POPULATE_WRITE`, Linux 5.14), it takes a
-fraction. What can't be copied ahead is copied when it is written, as ever.
+first test of a run. Asked for all of them at once (`MADV_POPULATE_WRITE`, Linux 5.14) it takes about as
+long, but before the save. What can't be copied ahead is copied when it is written, as ever.
 """
 
 from __future__ import annotations
