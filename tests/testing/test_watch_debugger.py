@@ -204,15 +204,50 @@ def test_breakpoints_in_a_split_run_come_one_after_the_other(project: Path, sit:
     watch.works()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_nothing_is_left_of_a_watch_that_ends_at_the_prompt(project: Path, sit: Any, number: signal.Signals) -> None:
-    """The terminal is as before, no process is left, and fixtures are torn down where there is time."""
+DEAF = """
+import pdb, signal
+
+
+class Deaf(pdb.Pdb):
+    def preloop(self):
+        heard = signal.getsignal(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, heard))
+"""
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
+def test_a_prompt_that_missed_its_end_is_told_again(project: Path, sit: Any, warm: bool) -> None:
+    """A signal that comes between the prompt and its read wakes nobody up; fixtures are torn down all the same."""
+    (project / "deaf.py").write_text(DEAF)
+    torn = note_teardown(project)
+    environment = {"PYTHONPATH": str(project), **({} if warm else {"HOTPLUG_WATCH_COLD": "1"})}
+    watch = sit("--pdb", "--pdbcls=deaf:Deaf", **environment)
+    watch.sees("4 passed", "q quits")
+    torn.unlink()
+    count_to(project, 2)
+    watch.sees(PDB)
+    eventually(lambda: watch.group != watch.child.pid, "the hand-over")
+    os.kill(watch.child.pid, signal.SIGINT)
+    watch.sees("run cancelled")
+    watch.works()
+    assert torn.exists()
+
+
+def note_teardown(project: Path) -> Path:
+    """Give the counter's test a fixture; return the file that its teardown writes."""
     torn = project / "torn"
     (project / "plugins" / "counter" / "test_counter.py").write_text(
         "import pathlib, pytest\n\n\n@pytest.fixture\ndef place():\n    yield\n"
         f"    pathlib.Path({str(torn)!r}).touch()\n\n\n"
         "def test_it_counts(hotplug, place):\n    assert hotplug.load().execute() == 1\n"
     )
+    return torn
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_nothing_is_left_of_a_watch_that_ends_at_the_prompt(project: Path, sit: Any, number: signal.Signals) -> None:
+    """The terminal is as before, no process is left, and fixtures are torn down where there is time."""
+    torn = note_teardown(project)
     watch = sit("--pdb")
     watch.sees("4 passed", "q quits")
     torn.unlink()

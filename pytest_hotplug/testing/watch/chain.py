@@ -22,7 +22,8 @@ from pytest_hotplug.testing.watch.channel import Channel
 from pytest_hotplug.testing.watch.levels import Holds, why_collection_is_old, why_configuration_is_old
 from pytest_hotplug.testing.watch.messages import Order, by_file
 from pytest_hotplug.testing.watch.peer import Forked, Peer
-from pytest_hotplug.testing.watch.processes import GRACE, Message, Zygote
+from pytest_hotplug.testing.watch.processes import Message, Zygote
+from pytest_hotplug.testing.watch.stopping import GRACE
 from pytest_hotplug.testing.watch.warm import Part, WarmRun
 
 __all__ = ["Chain", "Place"]

@@ -190,6 +190,8 @@ class Terminal:
 
     def _leave(self, number: int, frame: FrameType | None) -> None:
         """End the debugger and the run, so that fixtures are torn down: at its prompt Ctrl-C would end neither."""
+        self._handlers.pop(number, None)  # the watch repeats itself, and a teardown is to be left alone
+        signal.signal(number, lambda number, frame: None)
         pytest.exit("the watch ended it in the debugger")
 
 

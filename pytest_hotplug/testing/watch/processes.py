@@ -24,14 +24,14 @@ from pytest_hotplug.testing.stash import CHOSEN_BY_WATCHER, ZYGOTE
 from pytest_hotplug.testing.watch.arguments import environment_of_runs
 from pytest_hotplug.testing.watch.channel import Channel
 from pytest_hotplug.testing.watch.messages import Order
+from pytest_hotplug.testing.watch.stopping import GRACE, Stoppable
 
-__all__ = ["GRACE", "HostProcess", "Message", "TestRun", "Zygote"]
+__all__ = ["HostProcess", "Message", "TestRun", "Zygote"]
 
 Message = tuple[str, Any]  # "run", "run-ended", "host", "host-ended" from here; "key", "hint" and others from elsewhere
-GRACE = 3.0  # seconds that a cancelled run gets for its fixtures' teardown
 
 
-class TestRun:
+class TestRun(Stoppable):
     """One run of pytest in a fresh process with a process group of its own."""
 
     __test__ = False
@@ -65,7 +65,6 @@ class TestRun:
         for fd in (write, asks, lifeline):
             os.close(fd)
         self._inbox = inbox
-        self._collected = False
         self._lock = threading.Lock()  # guards the descriptors against being closed while they are used
         self._over = False
         ended, self._ended = os.pipe()
@@ -95,24 +94,6 @@ class TestRun:
                 os.close(fd)
         self._inbox.put(("run-ended", (self, code)))
 
-    def cancel(self, number: signal.Signals = signal.SIGINT) -> None:
-        """End the run: fixtures are torn down as after Ctrl-C, and what is left then is killed."""
-        if self._collected:  # before that there is nothing to tear down, and a traceback would be noise
-            self._signal(number)
-            self._signal(signal.SIGCONT)  # what is stopped would never hear it
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(GRACE)
-        self._signal(signal.SIGKILL)
-        self._process.wait()
-
-    def pause(self) -> None:
-        """Stop the run where it is, until `resume`."""
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let a run that was stopped go on."""
-        self._signal(signal.SIGCONT)
-
     def go_on_alone(self, process: int) -> None:
         """Let the process go on, which has got the terminal."""
         self._signal(signal.SIGCONT)
@@ -127,6 +108,11 @@ class TestRun:
         with self._lock, contextlib.suppress(ProcessLookupError, PermissionError):  # it is gone already
             if not self._over:
                 os.killpg(self._process.pid, number)
+
+    def _wait(self, seconds: float) -> bool:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        return self._process.returncode is not None
 
 
 class Zygote:

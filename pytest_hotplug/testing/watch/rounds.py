@@ -8,7 +8,6 @@ at the end of its run as at its start; an edit during a run ends that run and be
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
@@ -284,7 +283,7 @@ class Rounds:
         run, self.run = self.run, None
         self._edited = False
         if run is not None:
-            run.cancel(signal.SIGTERM if self._lending.holds(run) else signal.SIGINT)
+            run.cancel(at_prompt=self._lending.holds(run))
             self._lending.end(run)
             self._changes.knowledge.forget_run()
 

@@ -13,11 +13,13 @@ import queue
 import select
 import signal
 import threading
+import time
 from collections.abc import Sequence
 from typing import IO, Any
 
 from pytest_hotplug.testing.watch.peer import Forked
-from pytest_hotplug.testing.watch.processes import GRACE, Message
+from pytest_hotplug.testing.watch.processes import Message
+from pytest_hotplug.testing.watch.stopping import Stoppable
 
 __all__ = ["Part", "WarmRun"]
 
@@ -54,7 +56,7 @@ class Part:
         return lines
 
 
-class WarmRun:
+class WarmRun(Stoppable):
     """A run that goes on in forked processes."""
 
     def __init__(self, parts: Sequence[Part], inbox: queue.SimpleQueue[Message], out: IO[Any]) -> None:
@@ -62,7 +64,6 @@ class WarmRun:
         self._parts = parts
         self._inbox = inbox
         self._out = out
-        self._collected = False
         self._lock = threading.Lock()  # guards the descriptors against being closed while a signal is sent
         self._over = False
         threading.Thread(target=self._read, name="hotplug-run", daemon=True).start()
@@ -114,22 +115,6 @@ class WarmRun:
             self._inbox.put(("run", (self, {"kind": "finished", "stopped": stopped})))
         self._inbox.put(("run-ended", (self, _code_of_all(codes))))
 
-    def cancel(self, number: signal.Signals = signal.SIGINT) -> None:
-        """End the run: fixtures are torn down as after Ctrl-C, and what is left then is killed."""
-        if self._collected and self._signal(number):
-            self._signal(signal.SIGCONT)  # what is stopped would never hear it
-            self._wait(GRACE)
-        self._signal(signal.SIGKILL)
-        self._wait(GRACE)
-
-    def pause(self) -> None:
-        """Stop the run where it is, until `resume`."""
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let a run that was stopped go on."""
-        self._signal(signal.SIGCONT)
-
     def go_on_alone(self, process: int) -> None:
         """Let one process go on, which has got the terminal, and stop the others until `resume`."""
         with self._lock:
@@ -143,19 +128,20 @@ class WarmRun:
                 if part.forked.process == process:
                     os.write(part.answers, b"y")
 
-    def _signal(self, number: signal.Signals) -> bool:
+    def _signal(self, number: signal.Signals) -> None:
         with self._lock:
             for part in () if self._over else self._parts:
                 _signal(part, number)
-            return not self._over
 
-    def _wait(self, seconds: float) -> None:
-        """Wait until the processes are gone, without holding up the thread that reads."""
+    def _wait(self, seconds: float) -> bool:
+        """Don't hold up the thread that reads."""
         with self._lock:
             ends = [] if self._over else [os.dup(part.forked.pidfd) for part in self._parts]
+        until = time.monotonic() + seconds
+        gone = [select.select([end], [], [], max(0.0, until - time.monotonic()))[0] for end in ends]
         for end in ends:
-            select.select([end], [], [], seconds)
             os.close(end)
+        return all(gone)
 
 
 def _signal(part: Part, number: signal.Signals) -> None:
