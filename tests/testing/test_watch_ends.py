@@ -225,6 +225,47 @@ def test_a_test_that_writes_something_else_each_time_gets_its_verdict(project: P
         assert (verdict["passed"], verdict["outdated"]) == (1, 0)
 
 
+@pytest.mark.parametrize("tests", [True, False], ids=["tests", "no tests"])
+@pytest.mark.parametrize("healed", ["mended", "deleted"])
+def test_a_directory_that_its_conftest_broke_is_an_error_until_it_is_mended(
+    project: Path, tests: bool, healed: str
+) -> None:
+    """Whether or not there are tests in it, as a fresh pytest would say; again and again."""
+    directory = counter(project)
+    conftest = directory / "conftest.py"
+    conftest.write_text("\n")
+    if not tests:
+        (directory / "test_counter.py").unlink()
+    with Watched(project) as watched:
+        assert watched.verdict()["failures"] == []
+        for _ in range(2):
+            conftest.write_text("raise RuntimeError('broken')\n")
+            assert "plugins/counter" in [failure["nodeid"] for failure in watched.verdict()["failures"]]
+            if healed == "deleted":
+                conftest.unlink()
+            else:
+                conftest.write_text("\n")
+            verdict = watched.verdict()
+            assert (verdict["failures"], verdict["outdated"]) == ([], 0)
+
+
+def test_a_directory_that_its_conftest_broke_is_whole_when_what_it_imports_is_mended(project: Path) -> None:
+    """Tests that were written meanwhile run then."""
+    directory = counter(project)
+    (project / "helping.py").write_text("HELP = 1\n")
+    (directory / "conftest.py").write_text("from helping import HELP\n")
+    with Watched(project, environment={"PYTHONPATH": str(project)}) as watched:
+        assert watched.verdict()["failures"] == []
+        (project / "helping.py").write_text("HELLO = 1\n")
+        assert "plugins/counter" in [failure["nodeid"] for failure in watched.verdict()["failures"]]
+        (directory / "test_more.py").write_text("def test_more():\n    assert 1 == 2\n")
+        assert "plugins/counter" in [failure["nodeid"] for failure in watched.verdict()["failures"]]
+        (project / "helping.py").write_text("HELP = 2\n")
+        verdict = watched.verdict()
+        assert [failure["nodeid"] for failure in verdict["failures"]] == ["plugins/counter/test_more.py::test_more"]
+        assert verdict["outdated"] == 0
+
+
 @pytest.mark.parametrize("broken", [False, True], ids=["fails", "can't be collected"])
 def test_a_failed_test_that_is_deleted_fails_no_longer(project: Path, broken: bool) -> None:
     """The last verdict is about the last bytes: nothing runs, and what is gone is no failure any more."""

@@ -98,8 +98,10 @@ class Map:
         }
 
     def tests_of(self, file: str) -> Iterable[str]:
-        """Return the known tests of a test file, by its name in node ids."""
-        return self._tests_of.get(file, ())
+        """Return the known tests of a test file, or of all below a directory, by its name in node ids."""
+        if file in self._tests_of or file.endswith(".py"):
+            return self._tests_of.get(file, ())
+        return [nodeid for name, tests in self._tests_of.items() if name.startswith(f"{file}/") for nodeid in tests]
 
     def know(self, nodeid: str, uses: Uses) -> None:
         """Remember what a test uses."""
@@ -127,9 +129,16 @@ class Map:
             if self.is_test_file(path) and not path.exists():
                 self._forget(path)
         for path in changed:
-            for selected in self._affected_by(path, tests):
+            for selected in [*self._affected_by(path, tests), *self._may_mend(path)]:
                 chosen.setdefault(selected.nodeid, selected.because)
         return chosen
+
+    def _may_mend(self, path: Path) -> list[Selected]:
+        """Return the directories that could not be collected: nobody knows what their conftests import."""
+        if path.suffix != ".py":
+            return []
+        because = f"{self._shown(path)} may mend it"
+        return [Selected(self._shown(place), because) for place in self.broken if place.is_dir()]
 
     def _among(self, wanted: Set[str]) -> Tests:
         return {n: uses for n, uses in self.tests.items() if n in wanted} if wanted else {}
@@ -212,6 +221,9 @@ class Map:
         self.collected.pop(path, None)
 
     def _below(self, tests: Tests, directory: Path, because: str) -> list[Selected]:
+        """Return the tests below a directory, and itself where there are none: it may not let itself be collected."""
+        if directory != self.root and directory.is_dir() and not self.tests_of(self._shown(directory)):
+            return [Selected(self._shown(directory), because)]
         return [Selected(n, because) for n in tests if self.file_of(n).is_relative_to(directory)]
 
     def _shown(self, path: Path) -> str:

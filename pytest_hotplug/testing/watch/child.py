@@ -76,8 +76,9 @@ class Child:
         """Collect and run only what was chosen."""
         self._order = order
         if order.chosen is not None:
-            files = dict.fromkeys(map(file_of, order.chosen))
-            self._config.args = [str(self._root / file) for file in files if (self._root / file).exists()]
+            files = [self._root / file for file in dict.fromkeys(map(file_of, order.chosen))]
+            if not any(file.is_dir() for file in files):  # else all is collected: pytest may skip a directory
+                self._config.args = [str(file) for file in files if file.exists()]
         if not order.first:
             self._config.option.no_header = True
         if order.measure:

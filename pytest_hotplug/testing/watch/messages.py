@@ -20,16 +20,18 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-__all__ = ["Messages", "Order", "Remembered", "Tells", "by_file", "file_of"]
+__all__ = ["Messages", "Order", "Remembered", "Tells", "by_file", "file_of", "is_among"]
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to run: node ids and test files, None for all; `part` is what one of several processes does of it.
+    """What to run: node ids, test files and directories, None for all.
+
+    `part` is what one of several processes does of it.
 
     Tests that stand in `ahead` come before all others; those in `standing` don't run even among all. Of
     the files in `measure` the run tells which lines it executed. `known` are the tests of the chosen files
@@ -52,9 +54,7 @@ class Order:
             return lambda nodeid: nodeid not in standing
         chosen, known = frozenset(self.chosen), frozenset(self.known)
         files = frozenset(map(file_of, chosen))
-        return lambda nodeid: (
-            nodeid in chosen or file_of(nodeid) in chosen or (nodeid not in known and file_of(nodeid) in files)
-        )
+        return lambda nodeid: is_among(nodeid, chosen) or (nodeid not in known and file_of(nodeid) in files)
 
     def facts(self) -> dict[str, Any]:
         """Return what `Order(**facts)` makes the same order of."""
@@ -115,6 +115,13 @@ class Remembered:
 def file_of(nodeid: str) -> str:
     """Return the test file of a node id."""
     return nodeid.partition("::")[0]
+
+
+def is_among(nodeid: str, names: Container[str]) -> bool:
+    """Tell whether a test, or what it lies in, is one of the names: its class, its file, a directory above."""
+    while nodeid and nodeid not in names:
+        nodeid = nodeid.rpartition("::" if "::" in nodeid else "/")[0]
+    return bool(nodeid)
 
 
 def by_file(nodeids: Iterable[str]) -> dict[str, list[str]]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from pytest_hotplug.testing.watch.affected import Map, Uses
 from pytest_hotplug.testing.watch.filters import Filters
-from pytest_hotplug.testing.watch.messages import by_file, file_of
+from pytest_hotplug.testing.watch.messages import by_file, file_of, is_among
 
 __all__ = ["Before", "Results", "Verdict"]
 
@@ -113,7 +113,7 @@ class Results:
         if not self._all_pending and not may_run:
             return False
         self.chosen = None if self._all_pending else may_run
-        for nodeid in [n for n in self.standing if n in self._pending or file_of(n) in self._pending]:
+        for nodeid in [n for n in self.standing if is_among(n, self._pending)]:
             del self.standing[nodeid]
         self.reasons = {**self._why_again, **self._pending} if self._all_pending and self.standing else self.chosen
         self._forget_run()
@@ -266,7 +266,7 @@ class Results:
     def _is_chosen(self, nodeid: str) -> bool:
         if self.chosen is None:
             return nodeid not in self.standing
-        return nodeid in self.chosen or file_of(nodeid) in self.chosen
+        return is_among(nodeid, self.chosen)
 
     def files_of(self, nodeids: Iterable[str]) -> list[str]:
         """Return what to run for these: a test itself, or the whole file of what could not be collected."""
