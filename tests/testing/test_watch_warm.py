@@ -357,9 +357,17 @@ def await_end(process: int) -> None:
 def spare_of(watched: Watched) -> psutil.Process:
     """Return the process that has been forked ahead, once it waits for its work."""
     collected = chain_of(watched)[1]
-    eventually(lambda: [child.status() for child in collected.children()] == ["sleeping"], "the spare")
-    spare: psutil.Process = collected.children()[0]
-    return spare
+    there: list[psutil.Process] = []
+
+    def waits() -> bool:
+        there[:] = collected.children()
+        try:
+            return [child.status() for child in there] == ["sleeping"]
+        except psutil.NoSuchProcess:  # the last run's process, just gone
+            return False
+
+    eventually(waits, "the spare")
+    return there[0]
 
 
 @pytest.fixture
