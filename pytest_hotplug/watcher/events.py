@@ -29,9 +29,6 @@ from pytest_hotplug.watcher.sweep import Sweep
 
 # Directories that come and go faster than they can be listened to; after that it is tried later.
 _ARM_ATTEMPTS = 10
-# Waking up every millisecond costs one or two percent of a CPU, for as long as somebody is at work.
-_DROWSY_AFTER = 60.0  # seconds without an event
-_DROWSY_STEP_MS = 10
 
 
 class EventSource:
@@ -52,7 +49,6 @@ class EventSource:
         self._notifier: Notifier | None = None
         self._armed: Mapping[str, Identity] = {}
         self._schedule = LookSchedule(clock)
-        self._last_told = self._schedule.now()
         self.missed = 0  # paths that a look found changed although no event told of them
 
     def arm(self) -> set[str]:
@@ -76,9 +72,7 @@ class EventSource:
         """
         if self._notifier is None:
             return self.arm()
-        awake = max(0.0, self._last_told + _DROWSY_AFTER - self._schedule.now())
-        step = self._step_ms if awake else max(self._step_ms, _DROWSY_STEP_MS)
-        told = self._notifier.watch(step, step, self._milliseconds_to_wait(timeout, awake), self._stopping)
+        told = self._notifier.watch(self._step_ms, self._step_ms, self._milliseconds_to_wait(timeout), self._stopping)
         hints = set() if isinstance(told, str) else self._heed([path for _, path in told])
         if self._look_in() == 0.0:
             expected = self._schedule.directories_changed  # then the look is how their content is found
@@ -88,6 +82,11 @@ class EventSource:
         # Even a wait that ran out of time may have dropped an event in its last moment.
         self._schedule.heard()
         return hints
+
+    def wake(self) -> None:
+        """Let a wait that goes on see that the stop event is set; from any thread."""
+        if (notifier := self._notifier) is not None:
+            notifier.wake()
 
     def close(self) -> None:
         """End the native watcher, if there is one."""
@@ -122,7 +121,6 @@ class EventSource:
     def _heed(self, real_paths: Sequence[str]) -> set[str]:
         hints = {named for path in real_paths for named in self._names_of(path)}
         hints |= self._below([path for path in real_paths if self._is_known_directory(path)])
-        self._last_told = self._schedule.now()
         self._sweep.note(hints)
         self._schedule.heard(directories_changed=any(map(self._is_structural, real_paths)))
         return hints
@@ -165,8 +163,8 @@ class EventSource:
     def _look_in(self) -> float | None:
         return self._schedule.remaining(blind=self._sweep.survey.blind)
 
-    def _milliseconds_to_wait(self, timeout: float | None, awake: float) -> int:
-        waits = [seconds for seconds in (timeout, self._look_in(), awake or None) if seconds is not None]
+    def _milliseconds_to_wait(self, timeout: float | None) -> int:
+        waits = [seconds for seconds in (timeout, self._look_in()) if seconds is not None]
         # The native watcher takes 0 for "without end".
         return max(1, round(min(waits) * 1000)) if waits else 0
 

@@ -7,8 +7,20 @@ Imports it when a watch begins, never before. For `events` and `watching` only.
 from __future__ import annotations
 
 import errno
+import sys
+import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from pytest_hotplug.watcher.bell import Bell
+
+# After a ring the news is there within a millisecond or two; what comes later is found by the look that follows.
+_NEWS_WITHIN_MS = 100
+# Waking up every millisecond costs one or two percent of a CPU, for as long as somebody is at work.
+_DROWSY_AFTER = 60.0  # seconds without an event
+_DROWSY_STEP_MS = 10
+_NO_ROOM = (errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOSYS)
 
 
 class StopEvent(Protocol):
@@ -28,9 +40,76 @@ class Notifier(Protocol):
         """Wait for changes; a timeout of 0 means without end."""
         ...
 
+    def wake(self) -> None:
+        """Let a `watch` that goes on see that the stop event is set."""
+        ...
+
     def close(self) -> None:
         """End the watcher's own thread."""
         ...
+
+
+class Rust(Protocol):
+    """What watchfiles has of it: it sleeps for a step, looks for news and for the stop event, and so on."""
+
+    def watch(
+        self, debounce_ms: int, step_ms: int, timeout_ms: int, stop_event: StopEvent | None
+    ) -> set[tuple[int, str]] | str: ...
+
+    def close(self) -> None: ...
+
+
+class Rung:
+    """Sleeps until the bell rings, and only then asks for news."""
+
+    def __init__(self, rust: Rust, bell: Bell) -> None:
+        self._rust = rust
+        self._bell = bell
+
+    def watch(
+        self, debounce_ms: int, step_ms: int, timeout_ms: int, stop_event: StopEvent | None
+    ) -> set[tuple[int, str]] | str:
+        if stop_event is not None and stop_event.is_set():
+            return "stop"
+        if not self._bell.wait(timeout_ms or None):
+            return "timeout"
+        return self._rust.watch(debounce_ms, step_ms, min(timeout_ms or _NEWS_WITHIN_MS, _NEWS_WITHIN_MS), stop_event)
+
+    def wake(self) -> None:
+        self._bell.wake()
+
+    def close(self) -> None:
+        self._bell.close()
+        self._rust.close()
+
+
+class Drowsy:
+    """Looks for news in steps, and after a while without any in longer ones."""
+
+    def __init__(self, rust: Rust, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rust = rust
+        self._now = clock
+        self._last_told = clock()
+
+    def watch(
+        self, debounce_ms: int, step_ms: int, timeout_ms: int, stop_event: StopEvent | None
+    ) -> set[tuple[int, str]] | str:
+        awake = round(1000 * (self._last_told + _DROWSY_AFTER - self._now()))
+        told: set[tuple[int, str]] | str = "timeout"
+        if awake > 0:
+            told = self._rust.watch(debounce_ms, step_ms, min(awake, timeout_ms or awake), stop_event)
+        if told == "timeout" and not 0 < timeout_ms <= awake:
+            step = max(step_ms, _DROWSY_STEP_MS)
+            told = self._rust.watch(max(debounce_ms, step), step, timeout_ms and timeout_ms - max(0, awake), stop_event)
+        if not isinstance(told, str):
+            self._last_told = self._now()
+        return told
+
+    def wake(self) -> None:
+        """Leave it to the next step."""
+
+    def close(self) -> None:
+        self._rust.close()
 
 
 OpenNotifier = Callable[[Sequence[str]], Notifier]
@@ -48,7 +127,7 @@ def open_notifier(directories: Sequence[str]) -> Notifier:
     """
     from watchfiles._rust_notify import RustNotify
 
-    return RustNotify(
+    rust = RustNotify(
         list(directories),
         debug=False,
         force_polling=False,
@@ -56,6 +135,17 @@ def open_notifier(directories: Sequence[str]) -> Notifier:
         recursive=False,
         ignore_permission_denied=False,
     )
+    if sys.platform != "linux":
+        return Drowsy(rust)
+    from pytest_hotplug.watcher.bell import Bell
+
+    try:
+        return Rung(rust, Bell(directories))
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            return Drowsy(rust)
+        rust.close()
+        raise
 
 
 def why_unavailable(error: Exception) -> str | None:

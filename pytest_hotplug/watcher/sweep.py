@@ -126,5 +126,8 @@ class SweepSource:
         pause = self._interval if timeout is None else min(timeout, self._interval)
         return set() if self._stopping.wait(pause) else self._sweep.look()
 
+    def wake(self) -> None:
+        """Nothing to do: it waits for the stop event itself."""
+
     def close(self) -> None:
         """Hold nothing, so release nothing."""

@@ -48,6 +48,10 @@ class Source(Protocol):
         """Wait for hints, at most `timeout` seconds; returns none when the watch stops."""
         ...
 
+    def wake(self) -> None:
+        """Let a wait that goes on see that the watch stops; from any thread."""
+        ...
+
     def close(self) -> None:
         """Release what is held; a later `wait` arms again."""
         ...
@@ -120,7 +124,7 @@ class Watching:
 
         May be called twice, and from inside the receiver: then the thread ends after it returned.
         """
-        self._stopping.set()
+        self._let_go()
         atexit.unregister(self._leave)
         if threading.current_thread() is not self._thread:
             self._thread.join()
@@ -134,8 +138,12 @@ class Watching:
         self.stop()
 
     def _leave(self) -> None:
-        self._stopping.set()
+        self._let_go()
         self._thread.join(_LEAVE_WITHIN)
+
+    def _let_go(self) -> None:
+        self._stopping.set()
+        self._source.wake()
 
     # -- which backend
 
@@ -250,8 +258,9 @@ def watch(
     the latest `settle_max` seconds after the first one. A root may be missing, may come and go, and
     may be or hold symbolic links. Sweeping every `poll_interval` seconds (1.0 unless given) replaces
     native events when either of the two polling arguments or WATCHFILES_FORCE_POLLING asks for it,
-    and where events cannot work; then `on_notice` gets one line saying why. `step` is how often the
-    native watcher wakes, in seconds; with a long debounce, or after a minute of rest, it wakes less often.
+    and where events cannot work; then `on_notice` gets one line saying why. `step` is how long the
+    native watcher waits for more news, in seconds; where nothing tells it that there is any (elsewhere than on
+    Linux, or when inotify has no room left), it wakes as often, after a minute of rest every 10 ms.
 
     Raises ValueError for a time that makes no sense.
     """

@@ -69,7 +69,7 @@ class _ScriptedNotifier:
     def __init__(self, real: Notifier, script: Scripted) -> None:
         self._real = real
         self._script = script
-        self.close = real.close
+        self.close, self.wake = real.close, real.wake
 
     def watch(
         self, debounce_ms: int, step_ms: int, timeout_ms: int, stop_event: StopEvent | None

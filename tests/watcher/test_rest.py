@@ -1,16 +1,92 @@
-"""Who has nothing to tell for a while wakes up less often."""
+"""A watch that has nothing to tell sleeps; where nothing can wake it, it looks for news less and less often."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_hotplug.watcher.events import EventSource
-from pytest_hotplug.watcher.native import StopEvent
+import pytest
+
+from pytest_hotplug.watcher import bell, native, watch
+from pytest_hotplug.watcher.native import Drowsy, StopEvent
+from tests.watcher.listening import Listener, save, wait_until
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only inotify wakes a watch up")
+
+
+def wake_ups() -> int:
+    """Return how often threads of this process were woken up so far, the one that asks left out."""
+    asks = str(threading.get_native_id())
+    count = 0
+    for thread in os.listdir("/proc/self/task"):
+        if thread != asks:
+            status = Path("/proc/self/task", thread, "status").read_text()
+            count += int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+    return count
+
+
+@linux
+def test_a_watch_at_rest_sleeps_until_something_happens(root: Path) -> None:
+    """The battery lasts, from the first second on; a save wakes it up."""
+    listener = Listener()
+    with watch([root], listener, debounce=0.0, step=0.001):
+        save(root / "greeter" / "main.py", "A = 1\n")
+        assert listener.hears(root / "greeter" / "main.py")
+        pause = threading.Event()
+        pause.wait(1.0)  # the look that follows an event is over
+        before = wake_ups()
+        pause.wait(0.5)
+        assert wake_ups() - before < 20  # one every millisecond are 500
+        listener.forget()
+        save(root / "greeter" / "main.py", "A = 2\n")
+        assert listener.hears(root / "greeter" / "main.py")
+
+
+@linux
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EMFILE])
+def test_without_room_for_what_wakes_it_a_watch_looks_for_news(
+    root: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last watches of the machine went to the native watcher: edits are told all the same."""
+
+    def refuse(directories: Sequence[str]) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(bell, "_listen_to", refuse)
+    listener = Listener()
+    with watch([root], listener) as watching:
+        assert watching.backend == "events"
+        save(root / "greeter" / "main.py", "A = 1\n")
+        assert listener.hears(root / "greeter" / "main.py")
+
+
+@linux
+def test_a_directory_that_cannot_be_listened_to_takes_no_descriptor_along(root: Path) -> None:
+    """A bell that fails leaves nothing behind."""
+    before = instances()
+    with pytest.raises(FileNotFoundError, match="gone"):
+        bell.Bell([str(root), str(root / "gone")])
+    with pytest.raises(FileNotFoundError, match="gone"):
+        native.open_notifier([str(root), str(root / "gone")])
+    assert wait_until(lambda: instances() == before)  # the native watcher ends in its own time
+
+
+def instances() -> int:
+    """Return how many inotify instances this process has."""
+    count = 0
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # the descriptor of the listing itself
+            count += "inotify" in os.readlink(f"/proc/self/fd/{fd}")
+    return count
 
 
 class Day:
-    """A native watcher with a clock of its own: time passes while it waits, and nowhere else."""
+    """What watchfiles has, with a clock of its own: time passes while it waits, and nowhere else."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -31,18 +107,15 @@ class Day:
         """Nothing runs."""
 
 
-def test_a_watch_at_rest_wakes_up_less_often_and_is_quick_again_after_an_event(tmp_path: Path) -> None:
+def test_a_watch_that_nothing_wakes_looks_less_often_after_a_while_and_is_quick_again_after_an_event() -> None:
     """While I work saves are seen within a millisecond; while I sleep the battery lasts."""
     day = Day()
-    source = EventSource([str(tmp_path)], lambda directories: day, 0.001, threading.Event(), lambda: day.now)
-    source.arm()
-    source.wait(3600.0)
-    assert day.now < 3600  # it came back to change its pace
-    source.wait(3600.0)
-    source.wait(3600.0)
-    assert (day.steps[0], day.steps[-1]) == (1, 10)
-    day.event = str(tmp_path / "main.py")
-    source.wait(3600.0)
-    source.wait(3600.0)
-    assert day.steps[-1] == 1
-    source.close()
+    notifier = Drowsy(day, lambda: day.now)
+    assert notifier.watch(1, 1, 3_600_000, None) == "timeout"
+    assert day.now == 3600
+    assert day.steps == [1, 10]  # it changed its pace on the way
+    day.event = "main.py"
+    assert notifier.watch(1, 1, 3_600_000, None) == {(1, "main.py")}
+    assert notifier.watch(1, 1, 30_000, None) == "timeout"
+    assert day.steps == [1, 10, 10, 1]
+    assert day.now == 3630

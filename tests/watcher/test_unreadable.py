@@ -13,7 +13,7 @@ LOCKED = """
 import os, sys
 from pathlib import Path
 import watchfiles
-from pytest_hotplug.watcher import schedule, watch
+from pytest_hotplug.watcher import bell, schedule, watch
 from tests.watcher.listening import Listener, save
 
 schedule._AT_LEAST_EVERY = 0.5
