@@ -15,7 +15,7 @@ import time
 from collections import deque
 
 from pytest_hotplug.reloader.errors import Fault
-from pytest_hotplug.reloader.fingerprint import Snapshot, look_at
+from pytest_hotplug.reloader.fingerprint import Snapshot, look_at, unchanged
 from pytest_hotplug.reloader.registry import Slot
 
 __all__ = ["Breaker", "note_own_writing"]
@@ -64,7 +64,7 @@ def note_own_writing(slot: Slot, loaded: Snapshot) -> None:
     before = loaded.look.files
     slot.self_made = next((name for name, left in slot.written.items() if before.get(name) == left), "")
     try:
-        now = look_at(slot.found.path, slot.ignore).files
+        now = before if unchanged(loaded.look) else look_at(slot.found.path, slot.ignore).files
     except OSError:
         now = before  # it can't be read: the next look says so
     slot.written = {name: signature for name, signature in now.items() if before.get(name) != signature}

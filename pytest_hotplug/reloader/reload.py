@@ -1,27 +1,24 @@
 """The one sequence: check -> settle -> load beside -> verify -> swap; and what each failure does.
 
 A reload builds complete generations beside those that serve (the plugin, and everything that
-depends on it), starts them, hands state over, and lets them serve with one assignment. If any step
-fails the world is as before and the bad version is remembered. Nobody waits for running calls.
+depends on it), starts them, hands state over, and lets them serve with one assignment (`replacement`).
+If any step fails the world is as before and the bad version is remembered. Nobody waits for running calls.
 """
 
 from __future__ import annotations
 
-import logging
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from pytest_hotplug.reloader import finder, transaction, trial
 from pytest_hotplug.reloader.bindings import Bindings
-from pytest_hotplug.reloader.build import Build, Parts, StillThere, event_of
+from pytest_hotplug.reloader.build import Build, Parts
 from pytest_hotplug.reloader.check import Checker
-from pytest_hotplug.reloader.dependencies import dependents_of
-from pytest_hotplug.reloader.errors import Fault, PluginDisabled, PluginFault
+from pytest_hotplug.reloader.errors import PluginFault
 from pytest_hotplug.reloader.events import Events
 from pytest_hotplug.reloader.fingerprint import Snapshot, Unsettled
 from pytest_hotplug.reloader.generation import Generation
@@ -33,17 +30,13 @@ from pytest_hotplug.reloader.modules import Neighbours
 from pytest_hotplug.reloader.outcomes import Outcome, Reloaded, Unloaded
 from pytest_hotplug.reloader.recording import Recorder
 from pytest_hotplug.reloader.registry import Registry, Slot
-from pytest_hotplug.reloader.reload_thread import ReloadThread
+from pytest_hotplug.reloader.replacement import OTHER_LOAD, Replacement
 from pytest_hotplug.reloader.retirement import Retirement
 from pytest_hotplug.reloader.rollback import KeptCopies, Rollback
 from pytest_hotplug.reloader.settings import Settings
-from pytest_hotplug.reloader.stop_first import Handover, StopFirst
 from pytest_hotplug.reloader.telling import Telling
 
 __all__ = ["HotLoader"]
-
-LOG = logging.getLogger("hotplug")
-_OTHER_LOAD = "another plugin's load did not end in time"
 
 
 class HotLoader:
@@ -71,7 +64,6 @@ class HotLoader:
         self._slot_of = slot_of
         self._owner = weakref.ref(owner)
         self.loader = make_loader(Bindings(registry, leases, self._owner, self.reload))
-        self._thread = ReloadThread()
         self._retirement = Retirement(
             self.loader, leases, events, settings.retire_timeout, lambda g: registry.serving.get(g.name)
         )
@@ -92,13 +84,13 @@ class HotLoader:
         )
         self._telling = Telling(registry, events, slot_of)
         self.tell = self._telling.tell
+        self._replacement = Replacement(self._parts, self._telling)
         self._rollback = Rollback(self._parts, recorder, copies, self._telling, self)
         self._last_good = LastGood(self._parts, recorder, copies, self)
-        self._stop_first = StopFirst(self._parts, self._retirement, self._run, self._withdraw, self._telling.note)
 
     def after_fork(self) -> None:
         """Forget, in a child process, what the parent's other threads were loading."""
-        self._thread.after_fork()
+        self._replacement.after_fork()
         self._retirement.after_fork()
 
     # -- what users call ------------------------------------------------------------------------
@@ -204,7 +196,7 @@ class HotLoader:
             return self._or_last_good(slot, self._telling.nothing_new(slot), before)
         relied_on: set[str] = set()
         forced = slot.name if force else ""
-        outcome = self._replace_what_loads(slot, fresh, before=before, forced=forced, relied_on=relied_on)
+        outcome = self._replacement.what_loads(slot, fresh, before=before, forced=forced, relied_on=relied_on)
         if outcome.serving is None and looks and self._look_at(relied_on):
             slot.refusal = None  # it was tried with what is no longer, or should no longer be, the newest
             return self._reload(slot, force, looks=False)
@@ -253,90 +245,11 @@ class HotLoader:
                 fresh[name] = found
         return fresh
 
-    def _replace_what_loads(self, slot: Slot, fresh: dict[str, Snapshot], **how: Any) -> Outcome:
-        """Load what is fresh; a plugin that is broken itself, or disabled, holds up nothing but itself."""
-        own: Outcome | None = None
-        held: frozenset[str] = frozenset()
-        while True:
-            build = Build(self._parts, fresh, held=held, **how)
-            outcome = self._replace(slot, build)
-            own = outcome if own is None and slot.name in build.left_out else own
-            fresh = {name: found for name, found in fresh.items() if name not in build.left_out}
-            held |= build.left_out
-            if not build.left_out or not fresh:
-                break
-        if own is None or own.serving is None:
-            return own or outcome
-        serving = self.registry.serving.get(slot.name)  # the old bytes may have come along as a dependent's
-        return replace(own, serving=serving.number if serving else None)
-
-    def _replace(self, slot: Slot, build: Build) -> Outcome:
-        """Load what is fresh and everything that depends on it in one transaction, all or none."""
-        handover = self._stop_first.handover(build)
-        try:
-            outcome = self._load(slot, build, handover)
-        finally:
-            try:
-                handover.finish()
-            finally:  # a signal may have cut the first short
-                handover.finish()
-        serving = self.registry.serving.get(slot.name)
-        return replace(outcome, serving=serving.number if serving else None)
-
-    def _load(self, slot: Slot, build: Build, handover: Handover) -> Outcome:
-        try:
-            build.prepare()
-            if trial.is_wanted(self._parts):
-                trial.try_build(self._parts, build)
-            handover.stop(slot)
-            self._run_in_peace(build, handover)
-        except PluginFault as fault:
-            return self._telling.refused(slot, fault.fault, build)
-        except PluginDisabled as disabled:
-            return self._disabled(slot, disabled.name, build)
-        except Unsettled as unsettled:
-            return self._telling.kept(slot, "unsettled", str(unsettled))
-        except transaction.GuardTimeout:
-            return self._telling.kept(slot, "loading", _OTHER_LOAD)
-        except TimeoutError:
-            return self._telling.refused(slot, self._hung(slot, build), build)
-        also = tuple(name for name in build.order if name != slot.name)
-        return Reloaded(name=slot.name, also=also)
-
-    def _run_in_peace(self, build: Build, handover: Handover) -> None:
-        """Run a build; where it finds a plugin that may not begin yet, wait for that outside the transaction."""
-        while True:
-            try:
-                return self._run(build)
-            except StillThere as there:
-                handover.wait_for_end(self._slot_of(there.fault.plugin))
-
-    def _run(self, build: Build) -> None:
-        """Run a build on the reload thread, inside a transaction of its own."""
-        limit = build.time_limit()
-        load = transaction.Transaction(limit)
-        # No `with`: a signal that hits its first step would leave the guard taken while an old version is set up again.
-        try:
-            load.begin(self.settings.load_timeout)
-            load.work = build
-            self._thread.run(lambda: build.run(load), limit)
-        finally:
-            try:
-                load.end()
-            finally:
-                load.end()
-
     @property
     def _build(self) -> Build | None:
         """Return what this manager is loading in the open transaction, or in one around it."""
         works = (load.work for load in transaction.open_loads())
         return next((work for work in works if isinstance(work, Build) and work.belongs_to(self._parts)), None)
-
-    def _hung(self, slot: Slot, build: Build) -> Fault:
-        name = build.at or slot.name
-        message = f"the load did not end within {build.time_limit():g} s; its thread can't be killed and is left behind"
-        remedy = "Keep long work out of import and on_load, or raise load_timeout."
-        return Fault(name, "load-timeout", message, self._slot_of(name).found.path, remedy=remedy, own_bytes=False)
 
     # -- versions from before -------------------------------------------------------------------
 
@@ -371,7 +284,7 @@ class HotLoader:
     def load_kept(self, slot: Slot, snapshot: Snapshot, pins: dict[str, Pin]) -> Outcome:
         """Let a kept version serve, with what depends on the plugin; `pins` make it stay."""
         before = self.registry.serving
-        return self._replace_what_loads(slot, {slot.name: snapshot}, before=before, from_disk=False, pins=pins)
+        return self._replacement.what_loads(slot, {slot.name: snapshot}, before=before, from_disk=False, pins=pins)
 
     def load_from_disk(self, slot: Slot) -> Outcome:
         """Load what lies on disk, whether or not it changed."""
@@ -389,25 +302,13 @@ class HotLoader:
             return self._telling.kept(slot, "unsettled", str(error))
         relied_on: set[str] = set()
         how: dict[str, Any] = {"needed": needed, "relied_on": relied_on}
-        outcome = self._replace_what_loads(slot, fresh, before=self.registry.serving, **how)
+        outcome = self._replacement.what_loads(slot, fresh, before=self.registry.serving, **how)
         if outcome.serving is None and self._look_at(relied_on):
-            outcome = self._replace_what_loads(slot, fresh, before=self.registry.serving, **how)
+            outcome = self._replacement.what_loads(slot, fresh, before=self.registry.serving, **how)
         if outcome.serving is None:
             needed |= relied_on
             slot.refusal = why  # what was wrong at first is what people must know
         return outcome
-
-    def _disabled(self, slot: Slot, name: str, build: Build) -> Outcome:
-        """Take a plugin down whose manifest says so, and with it everything that depends on it."""
-        self._slot_of(name).enabled = False
-        try:
-            gone = self._withdraw(name)
-        except transaction.GuardTimeout:
-            return self._telling.kept(slot, "loading", _OTHER_LOAD)
-        self._forget(gone)
-        build.left_out = frozenset({name, *(g.name for g in gone)})
-        reason = "disabled" if name == slot.name else f"{name} is disabled"
-        return Unloaded(name=slot.name, reason=reason, also=tuple(g.name for g in gone if g.name != slot.name))
 
     # -- unload ---------------------------------------------------------------------------------
 
@@ -415,51 +316,23 @@ class HotLoader:
         """Let a plugin and everything that depends on it serve no more; running calls end in peace."""
         slot = self._slot_of(name)
         try:
-            gone = self._withdraw(name)
+            gone = self._replacement.withdraw(name)
         except transaction.GuardTimeout:
-            return self._telling.kept(slot, "loading", _OTHER_LOAD)
+            return self._telling.kept(slot, "loading", OTHER_LOAD)
         finally:
             try:
                 self._finish()
             finally:
                 self._finish()
         slot.seen = slot.refusal = None
-        self._forget(gone)
+        self._replacement.forget(gone)
         reason = "" if gone else "not-loaded"
         return Unloaded(name=name, reason=reason, also=tuple(g.name for g in gone if g.name != name))
-
-    def _forget(self, gone: list[Generation]) -> None:
-        """Let plugins that were taken down be loaded like any that never served: from disk, else as they served."""
-        names = {generation.name for generation in gone}
-        for slot in list(self.registry.slots.values()):
-            if slot.kept_out is not None and slot.kept_out.user in names:
-                slot.kept_out = None  # nobody that serves needs the version before any more
-        for slot in [self._slot_of(generation.name) for generation in gone if generation.name in self.registry.slots]:
-            slot.seen = slot.refusal = None
-
-    def _withdraw(self, *names: str) -> list[Generation]:
-        """Let plugins, and what depends on them, serve no more; return their generations, users first.
-
-        Raises GuardTimeout when another load doesn't end.
-        """
-        with transaction.alone(self.settings.load_timeout + transaction.GRACE):
-            order = dependents_of(names, self.registry.uses())
-            gone = [g for n in reversed(order) if (g := self.registry.serving.get(n)) is not None]
-            self.registry.swap(dict.fromkeys((g.name for g in gone), None))
-            for generation in gone:
-                if (owner := self._owner()) is not None:
-                    finder.withdraw(owner, generation.namespace.public)
-                self.events.post(event_of("unloaded", generation))
-                LOG.info("hotplug.unloaded", extra={"plugin": generation.name, "generation": generation.number})
-            self._superseded.extend(gone)
-        return gone
 
     def close(self) -> None:
         """Unload everything and end the threads."""
         for name in list(self.registry.serving):
             if name in self.registry.serving:
                 self.unload(name)
-        self._thread.stop()
+        self._replacement.stop()
         self._retirement.join(self.settings.retire_timeout)
-
-    # -- the view of other plugins that a generation's code has ---------------------------------
