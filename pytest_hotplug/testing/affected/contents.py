@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pytest_hotplug.reloader.names import is_noise
+from pytest_hotplug.reloader.names import is_noise, is_test
 from pytest_hotplug.testing.affected.blocks import BODY, WHOLE, Blocks, digest_of, read_blocks
 from pytest_hotplug.testing.affected.circumstances import Circumstances
 from pytest_hotplug.testing.affected.first_party import FirstParty
@@ -143,12 +143,18 @@ class Contents:
             return ""
 
     def _plugin(self, path: str, name: str) -> str:
-        """Fingerprint what the manager itself uses of a plugin: its manifest's keys, and that all of it compiles."""
+        """Fingerprint what the manager itself uses of a plugin: its manifest, which modules there are, what compiles.
+
+        Of the modules it is the manifest that names one, the entry: no code of a test does.
+        """
         place = Path(self._first_party.path(path))
         if not place.is_dir():
             return ""
         manifests = [_manifest_keys(self._read(file)) for file in self.manifests(path)]
-        return digest_of(json.dumps([manifests, sorted(self._broken_below(place))], sort_keys=True).encode())
+        sources = sorted(self._sources_below(place))
+        broken = [file for file in sources if self.blocks(file).broken]
+        modules = [file for file in sources if not any(map(is_test, file.removeprefix(path).split("/")))]
+        return digest_of(json.dumps([manifests, modules, broken], sort_keys=True).encode())
 
     def _everything(self, path: str, name: str) -> str:
         files = sorted(filter(counts_for_processes, self.tree()))
@@ -171,11 +177,11 @@ class Contents:
         # Short, so that a secret can't be found out from it.
         return "" if value is None else digest_of(value.encode(errors="surrogateescape"))[:6]
 
-    def _broken_below(self, place: Path) -> Iterator[str]:
+    def _sources_below(self, place: Path) -> Iterator[str]:
         for directory, _, files in os.walk(place):  # unlike a glob, it bears with what vanishes meanwhile
             for file in files:
                 name = self._first_party.name(os.path.join(directory, file)) if file.endswith(".py") else ""
-                if name and self.blocks(name).broken:
+                if name:
                     yield name
 
     def _read(self, path: str) -> bytes | None:

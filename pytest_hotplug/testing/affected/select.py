@@ -188,7 +188,9 @@ def _because(what: Dependency, contents: Contents) -> str:
     if what.kind == "link":
         return f"the link {path} " + ("is gone" if gone else "leads elsewhere")
     if what.kind == "plugin":
-        return f"{path}/ " + ("is gone" if gone else "has another manifest, or a file that doesn't compile")
+        return f"{path}/ " + (
+            "is gone" if gone else "has another manifest, other modules, or a file that doesn't compile"
+        )
     if not contents.digest(Dependency("file", path)):
         return f"{path} is gone"
     if what.kind == "file":
