@@ -1,8 +1,7 @@
 """Try versions of plugins in a child process: what ends or hangs a process at import does it there.
 
-Starts the child, hands it its order, and says what became of it. The child leads a session of its
-own: whatever a plugin starts ends with it, and it ends with us, however we end. What the child does
-with its order stands in `preflight_child`. Must not be called while the transaction guard is held.
+Hands the child its order, and says what became of it. What the child does with it stands in
+`preflight_child`, how a child is run in `child_process`. Must not be called while the transaction guard is held.
 """
 
 from __future__ import annotations
@@ -10,30 +9,26 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import msgspec
 
+from pytest_hotplug.reloader.child_process import last_line, run_child
 from pytest_hotplug.reloader.discovery import Found
 from pytest_hotplug.reloader.errors import Fault, PluginFault, visible
 from pytest_hotplug.reloader.fingerprint import Snapshot
-from pytest_hotplug.reloader.kin import alike
 from pytest_hotplug.reloader.settings import Layout, Settings
 
 __all__ = ["Order", "Tried", "fault_of", "preflight", "read", "try_snapshots", "written"]
 
 MARGIN = 10.0  # seconds that the child gets to start
 REPORT_MARGIN = 2.0  # seconds that it gets beyond each load's time limit, to notice that and to report
-_TICK = 0.1  # seconds between looks at whether it said anything
 LAST_WORDS = 4096  # bytes of its stderr in which the last line is looked for
 # The path first: only with it is this package found, wherever the parent found it. No `-m`: that would put
 # the working directory in front of the standard library.
@@ -98,7 +93,9 @@ def preflight(order: Order, *, limit: float, path: Sequence[str] | None = None) 
             patience = _Patience(
                 answers, limit + REPORT_MARGIN, most=MARGIN + len(order.found) * (limit + REPORT_MARGIN)
             )
-            code = _run(json.dumps(told).encode() + b"\n", answers, errors, patience)
+            code = run_child(
+                "hotplug-preflight", _CHILD, json.dumps(told).encode() + b"\n", answers, errors, patience.is_over
+            )
             return _told(order, code, answers, errors, limit)
     except OSError as error:
         message = f"it can't be tried, for no child process can be started: {error}"
@@ -108,7 +105,7 @@ def preflight(order: Order, *, limit: float, path: Sequence[str] | None = None) 
 
 def _told(order: Order, code: int | None, answers: IO[bytes], errors: IO[bytes], limit: float) -> Tried:
     try:
-        answer: dict[str, Any] = json.loads(_last_line(answers))
+        answer: dict[str, Any] = json.loads(last_line(answers))
     except ValueError:
         answer = {}
     at = answer.get("at", order.names[-1])
@@ -119,7 +116,7 @@ def _told(order: Order, code: int | None, answers: IO[bytes], errors: IO[bytes],
     if "slug" in answer:
         return read(answer, Tried)
     how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-    said = visible(_last_line(errors, LAST_WORDS)) or "it said nothing"
+    said = visible(last_line(errors, LAST_WORDS)) or "it said nothing"
     return _failed(order, at, f"importing it ended the process that tried it ({how}): {said}", "process-ended", _REMEDY)
 
 
@@ -148,55 +145,6 @@ class _Patience:
         if said > self._said:
             self._said, self._end = said, now + self._each
         return now >= min(self._end, self._last_end)
-
-
-def _run(order: bytes, answers: IO[bytes], errors: IO[bytes], patience: _Patience) -> int | None:
-    """Run the child to its end and return its exit code, None when it took too long; nothing of it is left."""
-    if not sys.executable:
-        raise FileNotFoundError("this process does not know its interpreter (sys.executable is empty)")
-    # The last argument is for nobody to read: by it alone the forks of this very child are found.
-    command = [sys.executable, "-P", "-c", _CHILD, f"hotplug-preflight-{uuid.uuid4().hex}"]
-    reader, writer = os.pipe()
-    process = None
-    try:
-        try:
-            process = subprocess.Popen(
-                command,
-                stdin=reader, stdout=answers, stderr=errors, start_new_session=True,
-            )  # fmt: skip
-        finally:
-            os.close(reader)
-        with suppress(BrokenPipeError), open(writer, "wb", closefd=False) as stdin:  # it died at once: the code says so
-            stdin.write(order)
-        while not patience.is_over():
-            with suppress(subprocess.TimeoutExpired):
-                return process.wait(_TICK)
-        return None
-    finally:
-        os.close(writer)  # this alone tells the child that we are gone: a Ctrl-C may have come before we knew it
-        if process is not None:
-            _end(process, command)
-
-
-def _end(process: subprocess.Popen[bytes], command: Sequence[str]) -> None:
-    """End the child, what the plugin started in its session, and forks that left it."""
-    if hasattr(os, "killpg"):
-        with suppress(ProcessLookupError, PermissionError):  # macOS says the latter of a group that has ended
-            os.killpg(process.pid, signal.SIGKILL)
-    else:
-        process.kill()
-    process.wait()
-    for pid in alike(command):
-        with suppress(ProcessLookupError):  # it ended meanwhile
-            os.kill(pid, signal.SIGKILL)
-
-
-def _last_line(file: IO[bytes], most: int | None = None) -> str:
-    """Return the last line of a file, looked for in its last `most` bytes."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0 if most is None else max(0, size - most))
-    lines = file.read().decode("utf-8", "replace").strip().splitlines()
-    return lines[-1] if lines else ""
 
 
 # -- what a manager is about to load ------------------------------------------------------------

@@ -10,19 +10,18 @@ from __future__ import annotations
 import json
 import os
 import select
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 
 from pytest_hotplug.reloader import finder
+from pytest_hotplug.reloader.child_process import answering, end_with_the_parent, say
 from pytest_hotplug.reloader.discovery import Found, find_plugins
 from pytest_hotplug.reloader.errors import Fault, HotplugError, PluginLoadError
 from pytest_hotplug.reloader.fingerprint import Snapshot
@@ -44,16 +43,10 @@ _TICK = 0.02  # seconds between looks at whether it did
 def main(told: Any) -> NoReturn:
     """Load what the order names, and print the result as the last line of stdout."""
     order = read(told, Order)
-    _end_with_the_parent()
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what plugins print is not our answer
-    _say(answers, written(_tried(order, _Forks(), lambda name: _say(answers, json.dumps({"at": name})))))
+    end_with_the_parent()
+    answers = answering()
+    say(answers, written(_tried(order, _Forks(), lambda name: say(answers, json.dumps({"at": name})))))
     os._exit(0)  # a plugin's threads must not keep the child
-
-
-def _say(answers: IO[str], line: str) -> None:
-    answers.write(f"\n{line}\n")
-    answers.flush()
 
 
 def _tried(order: Order, forks: _Forks, begin: Callable[[str], None]) -> Tried:
@@ -183,20 +176,3 @@ class _Forks:
         while (linger := any(alike(sys.orig_argv))) and time.monotonic() < deadline:
             time.sleep(_TICK)
         return linger
-
-
-def _end_with_the_parent() -> None:
-    """End this session when nobody holds the other end of stdin any more; plugins get an empty stdin."""
-    held = os.dup(0)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-
-    def watch() -> None:
-        while os.read(held, 1):
-            continue
-        if hasattr(os, "killpg"):
-            os.killpg(0, signal.SIGKILL)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="hotplug-parent", daemon=True).start()
