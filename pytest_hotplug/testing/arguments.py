@@ -25,6 +25,7 @@ _WITH_VALUE = (
     "--hotplug-events",
     "--hotplug-since",
     "--hotplug-related",
+    "--hotplug-level",
 )
 
 

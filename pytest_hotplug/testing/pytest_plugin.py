@@ -33,6 +33,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="watch the plugins and rerun the affected tests at each change (one ordinary run without a terminal)",
     )
     group.addoption(
+        "--hotplug-verify",
+        action="store_true",
+        default=None,
+        dest="hotplug_verify",
+        help="prove or refute that each plugin is safe to hot-reload, beside the tests (-m hotplug_verify: alone)",
+    )
+    group.addoption(
+        "--hotplug-level",
+        choices=("fast", "full"),
+        default=None,
+        dest="hotplug_level",
+        help="with --hotplug-verify: all checks (full), or those of seconds (fast)",
+    )
+    group.addoption(
         "--hotplug-plugins",
         action="append",
         default=None,
@@ -104,6 +118,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("hotplug_related", "files; run only tests that use them", type="args", default=[])
     parser.addini("hotplug_record", "record what each test uses", type="bool", default=False)
     parser.addini("hotplug_why", "tell why tests were chosen", type="bool", default=False)
+    parser.addini("hotplug_verify", "verify that plugins are safe to hot-reload", type="bool", default=False)
+    parser.addini("hotplug_level", "which checks verify: fast or full", type="string", default="full")
     parser.addini("hotplug_watch", "watch and rerun affected tests", type="bool", default=False)
     parser.addini("hotplug_plugins", "directories that hold plugins", type="args", default=[])
     parser.addini("hotplug_poll", "seconds between two looks; negative: wait for events", type="float", default=-1.0)
@@ -146,6 +162,22 @@ def _record(config: pytest.Config) -> None:
     begin(config, Wish(**{**wanted, "related": tuple(wanted["related"])}))
 
 
+def _verify(config: pytest.Config) -> None:
+    """Collect plugins' manifests as well, if an option or ini asks for it."""
+    wanted = given_option(config, "hotplug_verify")
+    if not (config.getini("hotplug_verify") if wanted is None else wanted):
+        return
+    session = config.stash[SESSION]
+    if session is None:
+        raise pytest.UsageError("no plugin dir is configured: set --hotplug-plugins or plugin_dirs [no-plugins]")
+    from pytest_hotplug.testing.verify.items import Verification
+
+    level = given_option(config, "hotplug_level") or config.getini("hotplug_level")
+    if level not in ("fast", "full"):
+        raise pytest.UsageError(f"hotplug_level = {level!r}: expected fast or full [bad-setting]")
+    config.pluginmanager.register(Verification(config, session.project, level), "hotplug-verify")
+
+
 def _why_not_watching(config: pytest.Config) -> str:
     from pytest_hotplug.testing.watch import why_not_watching
 
@@ -178,6 +210,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
         from pytest_hotplug.testing.session import start_session
 
         early_config.stash[SESSION] = start_session(early_config)
+    _verify(early_config)
     if ZYGOTE in os.environ:
         from pytest_hotplug.testing.watch.zygote import park_configured
 

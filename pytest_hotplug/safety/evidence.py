@@ -1,0 +1,57 @@
+"""What a child process writes down about a plugin, as plain facts that survive its end. Judges nothing."""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = ["Cycle", "Memory", "Survivor", "Thing"]
+
+
+class Thing(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that there is outside the plugin: a thread, a variable, a handler.
+
+    `place` is the `file:line` of the plugin's that made it, `own` whether it is the plugin's to take back,
+    `value` what it is set to where that can change.
+    """
+
+    text: str
+    place: str = ""
+    own: bool = False
+    value: str = ""
+
+
+class Survivor(msgspec.Struct, frozen=True, kw_only=True):
+    """A version that lives on although nothing of it serves, and who holds it."""
+
+    after: str  # "reloads" or "unload"
+    generation: int | None
+    held: str
+    place: str
+    chain: tuple[str, ...]
+
+
+Phase = dict[str, dict[str, Thing]]  # check id -> key -> thing
+
+
+class Cycle(msgspec.Struct, kw_only=True):
+    """One life of a plugin: loaded, reloaded `reloads` times with changed content, unloaded.
+
+    `failed` says why that could not be done. The phases in order: cold, baseline (after a
+    first life, the warm-up), loaded, reload 1 to n, unloaded.
+    """
+
+    reloads: int = 0
+    phases: dict[str, Phase] = {}
+    survivors: list[Survivor] = []
+    unraisable: list[Thing] = []
+    permanent: list[Thing] = []
+    failed: str = ""
+
+
+class Memory(msgspec.Struct, kw_only=True):
+    """What the process holds after each reload, once garbage is collected; RSS in bytes."""
+
+    blocks: list[int] = []
+    objects: list[int] = []
+    rss: list[int] = []
+    failed: str = ""

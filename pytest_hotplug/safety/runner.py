@@ -1,0 +1,153 @@
+"""Verify plugins: play each scenario with each plugin in a child process of its own, and judge what it wrote.
+
+The plugin's own directory is never touched: the child gets copies. Nothing of a child is left when it
+ends, whatever the plugin did there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pytest_hotplug.reloader.child_process import last_line, run_child
+from pytest_hotplug.reloader.errors import visible
+from pytest_hotplug.reloader.project import plugin_dir_path
+from pytest_hotplug.reloader.settings import Layout, Settings
+from pytest_hotplug.safety.check import Check, Level, Scenario
+from pytest_hotplug.safety.checks import ALL
+from pytest_hotplug.safety.evidence import Cycle, Memory
+from pytest_hotplug.safety.judging import Evidence, judge
+from pytest_hotplug.safety.order import Order, encoded
+
+__all__ = ["TIMEOUT", "Subjects", "chosen", "play"]
+
+_KINDS: Mapping[Scenario, type[Evidence]] = {"cycle": Cycle, "memory": Memory}
+_RELOADS = {"cycle": 5, "memory": 12}
+_WARM_UPS = {"cycle": 0, "memory": 5}
+# Caches that fill, and the heap's own books, look like a leak for a while; a leak stays one.
+_LONG_RELOADS, _LONG_WARM_UPS = 24, 60
+TIMEOUT = 120.0  # seconds that a scenario may take, unless the plugin says otherwise
+_RETIRES_WITHIN = 1.0  # seconds that an old version's threads get
+_LAST_WORDS = 4096
+_CHILD = (
+    "import json, sys; told = json.loads(sys.stdin.readline()); sys.path[:] = told['path']; "
+    "from pytest_hotplug.safety.child import main; main(told['order'])"
+)
+_NOT_COPIED = shutil.ignore_patterns("__pycache__", ".git", ".hotplug", "*.pyc")
+# Variables that would change what happens in the child, or make it measure itself.
+_NOT_HANDED_ON = ("PYTEST_", "HOTPLUG_", "COV_", "COVERAGE_", "PYTHONHASHSEED", "PYTHONDEVMODE")
+
+
+@dataclass(frozen=True, slots=True)
+class Subjects:
+    """The plugins to verify: the project's settings, where it lies and how its plugins are laid out."""
+
+    settings: Settings
+    root: Path
+    layouts: tuple[Layout, ...]
+
+
+def chosen(level: Level) -> tuple[Check, ...]:
+    """Return the checks of a level: the fast ones, or all."""
+    return tuple(check for check in ALL if level == "full" or check.level == "fast")
+
+
+def play(subjects: Subjects, plugin: str, scenario: Scenario, timeout: float = TIMEOUT) -> Evidence:
+    """Play a scenario with a plugin in a child process and return what it saw; `failed` says why it saw nothing.
+
+    Memory that grows is counted once more, for longer, in another child.
+    """
+    evidence = _play(subjects, plugin, scenario, timeout, _RELOADS[scenario], _WARM_UPS[scenario])
+    if scenario == "memory" and any(
+        judge(check, evidence).outcome == "failed" for check in ALL if check.scenario == scenario
+    ):
+        return _play(subjects, plugin, scenario, timeout, _LONG_RELOADS, _LONG_WARM_UPS)
+    return evidence
+
+
+def _play(subjects: Subjects, plugin: str, scenario: Scenario, timeout: float, reloads: int, warm_ups: int) -> Evidence:
+    with tempfile.TemporaryDirectory(prefix="hotplug-verify-") as directory:
+        order = _order(subjects, plugin, scenario, Path(directory), reloads, warm_ups)
+        return _evidence(order, Path(directory), timeout)
+
+
+def _order(subjects: Subjects, plugin: str, scenario: Scenario, directory: Path, reloads: int, warm_ups: int) -> Order:
+    return Order(
+        scenario=scenario,
+        plugin=plugin,
+        settings=msgspec.structs.replace(
+            subjects.settings,
+            host=subjects.settings.verify_host or subjects.settings.host,
+            debounce=0.0,
+            on_change="all-wait",
+            preflight="off",
+            commit=False,
+            keep_versions=1,
+            retire_timeout=_RETIRES_WITHIN,
+            strict_permissions="off",
+        ),
+        root=str(subjects.root),
+        layouts=tuple(_copied(subjects.layouts, directory)),
+        reloads=reloads,
+        warm_ups=warm_ups,
+    )
+
+
+def _copied(layouts: Iterable[Layout], directory: Path) -> Iterator[Layout]:
+    for number, layout in enumerate(layouts):
+        place = directory / f"{number}" / layout.path.name
+        shutil.copytree(layout.path, place, ignore=_NOT_COPIED, symlinks=False, ignore_dangling_symlinks=True)
+        yield replace(layout, path=place, beside=layout.beside or layout.path)
+
+
+def _evidence(order: Order, directory: Path, timeout: float) -> Evidence:
+    for name in ("tmp", "cwd"):
+        (directory / name).mkdir()
+    told = {"path": _path(order), "order": json.loads(encoded(order))}
+    deadline = time.monotonic() + timeout
+    with tempfile.TemporaryFile() as answers, tempfile.TemporaryFile() as errors:
+        code = run_child(
+            "hotplug-verify",
+            _CHILD,
+            json.dumps(told).encode() + b"\n",
+            answers,
+            errors,
+            lambda: time.monotonic() >= deadline,
+            options=("-P", "-s", "-B"),
+            directory=directory / "cwd",
+            environment=_environment(directory / "tmp"),
+        )
+        kind = _KINDS[order.scenario]
+        if code == 0:
+            return msgspec.json.decode(last_line(answers), type=kind)
+        return kind(failed=_why(code, last_line(errors, _LAST_WORDS), timeout))
+
+
+def _why(code: int | None, said: str, timeout: float) -> str:
+    if code is None:
+        return f"it did not come to its end within {timeout:g} s; the process that verified it was ended"
+    how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+    return f"it ended the process that verified it ({how}): {visible(said) or 'it said nothing'}"
+
+
+def _path(order: Order) -> Sequence[str]:
+    """Return the child's `sys.path`: ours, and what the project adds for its workers."""
+    root = Path(order.root)
+    own = [str(plugin_dir_path(place, root)) for place in order.settings.pythonpath]
+    return [*own, *filter(None, sys.path)]
+
+
+def _environment(temporary: Path) -> dict[str, str]:
+    kept: dict[str, Any] = {k: v for k, v in os.environ.items() if not k.startswith(_NOT_HANDED_ON)}
+    return {**kept, "PYTHONHASHSEED": "0", "TMPDIR": str(temporary)}

@@ -1,0 +1,115 @@
+"""The plugin on the stage: loaded, used, edited and unloaded in a child that does nothing else."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+from pathlib import Path
+from typing import Any
+
+from pytest_hotplug.reloader import limits, store
+from pytest_hotplug.reloader.errors import Fault, HotplugError
+from pytest_hotplug.reloader.holders import holders_of
+from pytest_hotplug.reloader.manager import PluginManager
+from pytest_hotplug.reloader.outcomes import KeptCurrent
+from pytest_hotplug.safety.evidence import Survivor
+from pytest_hotplug.safety.order import Order
+from pytest_hotplug.safety.probe import BadProbe, Probe, ProbedPlugin, probe_of
+
+__all__ = ["CannotPlay", "Stage"]
+
+
+class CannotPlay(Exception):
+    """The plugin can't be verified; the text says why."""
+
+
+class Stage:
+    """One plugin in its copy, with the manager that serves it."""
+
+    def __init__(self, order: Order) -> None:
+        self.name = order.plugin
+        # What the reloader remembers grows up to a bound; here it must not grow at all.
+        store.HISTORY_LINES = limits._MOST_KNOWN = 1
+        self.manager = PluginManager.from_settings(order.settings, Path(order.root), order.layouts)
+        self.manager.discover()
+        slot = self.manager._registry.slots.get(self.name)
+        if slot is None:
+            raise CannotPlay(f"there is no plugin {self.name!r}")
+        self._slot = slot
+        self.public = slot.found.public
+        self.directory = slot.found.path
+        self._probe: Probe | None = None
+        self._host: Any = None
+        self._edits = 0
+
+    # -- what is done with it -------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Load the plugin and use it once; raises CannotPlay."""
+        try:
+            manifest = self.manager.load(self.name).manifest
+            verify = manifest.hotplug.get("verify", {})
+            self._probe = probe_of(verify.get("probe"), self.directory)
+        except (HotplugError, BadProbe) as error:
+            raise CannotPlay(str(error)) from None
+        self.use()
+
+    def use(self) -> None:
+        """Use it as its probe says; raises CannotPlay when that fails."""
+        if self._probe is None:
+            return
+        try:
+            self._probe(ProbedPlugin(self.manager, self.name), self.manager._host.get())
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing can be proved with it
+            raise CannotPlay(f"its probe failed: {type(error).__name__}: {error}") from None
+
+    def reload(self) -> None:
+        """Let a version of another digest serve, and use it; raises CannotPlay."""
+        self._edits += 1
+        source = self._source()
+        with source.open("ab") as file:
+            file.write(f"\n# reload {self._edits}\n".encode())
+        outcome = self.manager.reload(self.name)
+        if isinstance(outcome, KeptCurrent):
+            raise CannotPlay(f"a comment more, and it can't be reloaded: {_said(outcome.error) or outcome.reason}")
+        self.use()
+
+    def unload(self) -> None:
+        """Let it serve no more, and wait until all that its end takes is done."""
+        self.manager.unload(self.name)
+        self.manager._hot_loader._retirement.join(self.manager.settings.retire_timeout)
+
+    def survivors(self, after: str) -> list[Survivor]:
+        """Return who holds old versions, once garbage is collected."""
+        settle()
+        serving = self.manager._registry.serving.get(self.name)
+        canary = serving.namespace.canary if serving is not None else None
+        return [
+            Survivor(after=after, generation=h.generation, held=h.held, place=h.place, chain=h.chain)
+            for h in holders_of(self._slot.living(), canary, self.public)
+        ]
+
+    def _source(self) -> Path:
+        """Return the file that gets the comments: the entry's, or any."""
+        entry = self._slot.found.layout.entry_module.replace(".", "/") or "__init__"
+        wanted = [self.directory / f"{entry}.py", self.directory / entry / "__init__.py"]
+        there = [path for path in (*wanted, *sorted(self.directory.rglob("*.py"))) if path.is_file()]
+        if not there:
+            raise CannotPlay("it has no Python file that could be edited")
+        return there[0]
+
+
+def settle() -> None:
+    """Collect garbage until there is none, at most five times."""
+    for _ in range(5):
+        if not gc.collect():
+            break
+
+
+def _said(fault: Fault | None) -> str:
+    return str(fault) if fault is not None else ""
+
+
+def scenario_of(order: Order) -> Any:
+    """Return the module of the scenario that an order names."""
+    return importlib.import_module(f"pytest_hotplug.safety.scenarios.{order.scenario}")
