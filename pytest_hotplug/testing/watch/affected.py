@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_hotplug.reloader.names import is_test
-from pytest_hotplug.testing.watch.messages import file_of
+from pytest_hotplug.testing.watch.messages import file_of, is_below
 
 __all__ = ["CONFIGURES", "Map", "Selected", "Uses"]
 
@@ -98,10 +98,18 @@ class Map:
         }
 
     def tests_of(self, file: str) -> Iterable[str]:
-        """Return the known tests of a test file, or of all below a directory, by its name in node ids."""
-        if file in self._tests_of or file.endswith(".py"):
-            return self._tests_of.get(file, ())
-        return [nodeid for name, tests in self._tests_of.items() if name.startswith(f"{file}/") for nodeid in tests]
+        """Return the known tests of a test file, by its name in node ids."""
+        return self._tests_of.get(file, ())
+
+    def tests_below(self, place: str) -> Iterable[str]:
+        """Return the known tests of a test file, or of all below a directory."""
+        if place in self._tests_of or place.endswith(".py"):
+            return self.tests_of(place)
+        return [nodeid for file, tests in self._tests_of.items() if is_below(file, {place}) for nodeid in tests]
+
+    def files(self) -> list[str]:
+        """Return the test files of the known tests, by their names in node ids."""
+        return [file for file, tests in self._tests_of.items() if tests]
 
     def know(self, nodeid: str, uses: Uses) -> None:
         """Remember what a test uses."""
@@ -133,12 +141,26 @@ class Map:
                 chosen.setdefault(selected.nodeid, selected.because)
         return chosen
 
-    def _may_mend(self, path: Path) -> list[Selected]:
-        """Return the directories that could not be collected: nobody knows what their conftests import."""
-        if path.suffix != ".py":
-            return []
+    def _may_mend(self, path: Path) -> Iterator[Selected]:
+        """Yield what could not be collected: what it found missing, or its conftest imports, nobody knows."""
         because = f"{self._shown(path)} may mend it"
-        return [Selected(self._shown(place), because) for place in self.broken if place.is_dir()]
+        for place in sorted(self.broken):
+            yield Selected(self._shown(place), because)
+            if place.is_dir():
+                yield from self._below(self.tests, place, because)
+
+    def has_a_say(self, path: Path) -> bool:
+        """Tell whether a file has a say in what is collected around it."""
+        return path.name == "conftest.py" or (path.parent == self.root and path.name in CONFIGURES)
+
+    def collect_anew(self, path: Path) -> dict[str, str]:
+        """Return what is to be collected anew: a new file, or all that one has a say in."""
+        rules = self.has_a_say(path)
+        place = path.parent if rules else path
+        if not place.exists() or not place.is_relative_to(self.root):
+            return {}
+        because = "may change what is collected" if rules else "may hold tests"
+        return {self._shown(place): f"{self._shown(path)} {because}"}
 
     def _among(self, wanted: Set[str]) -> Tests:
         return {n: uses for n, uses in self.tests.items() if n in wanted} if wanted else {}
@@ -174,9 +196,7 @@ class Map:
             name = plugin if path.suffix in (".py", ".json") and not _in_tests(path, self.places[plugin]) else ""
             return self._users(tests, path, name, f"loaded {plugin}", f"opened {shown}")
         if path in self.imported or path.suffix == ".py":
-            because = f"{shown} is shared code"
-            broken = (Selected(self._shown(file), because) for file in self.broken)  # it may mend them
-            return [*_all(tests, because), *broken]
+            return _all(tests, f"{shown} is shared code")
         return self._users(tests, path, "", "", f"opened {shown}")
 
     def _users(self, tests: Tests, path: Path, plugin: str, loaded: str, opened: str) -> list[Selected]:
@@ -193,11 +213,9 @@ class Map:
         return found or self._listed(tests, real)
 
     def _used(self, tests: Tests) -> Iterator[tuple[str, Uses, Uses]]:
-        """Yield each of these tests, and every test file that could not be collected, with what it and its file use."""
+        """Yield each of these tests, with what it and its file use."""
         for nodeid, uses in tests.items():
             yield nodeid, uses, self.collected.get(self.file_of(nodeid), NOTHING)
-        for file in self.broken & self.collected.keys():  # what it imports may mend it
-            yield self._shown(file), self.collected[file], NOTHING
 
     def _listed(self, tests: Tests, path: Path) -> list[Selected]:
         """Return tests that listed a directory in which the file, or the new directory that holds it, appeared."""
@@ -221,9 +239,6 @@ class Map:
         self.collected.pop(path, None)
 
     def _below(self, tests: Tests, directory: Path, because: str) -> list[Selected]:
-        """Return the tests below a directory, and itself where there are none: it may not let itself be collected."""
-        if directory != self.root and directory.is_dir() and not self.tests_of(self._shown(directory)):
-            return [Selected(self._shown(directory), because)]
         return [Selected(n, because) for n in tests if self.file_of(n).is_relative_to(directory)]
 
     def _shown(self, path: Path) -> str:

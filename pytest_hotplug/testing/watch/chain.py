@@ -87,9 +87,9 @@ class Chain:
             return self._failed or self._old or "the tests are being collected"
         if facts["unfit"]:
             return str(facts["unfit"])
-        whole = next((file for file in files or () if (self._place.root / file).is_dir()), None)
-        if whole is not None:
-            return f"{whole}/ is collected anew"
+        unknown = next((file for file in files or () if file not in self._tests and not file.endswith(".py")), None)
+        if unknown is not None:
+            return f"{unknown} is collected anew"
         broken = {nodeid.partition("::")[0] for nodeid in facts["broken"]}
         bad = broken if files is None else broken & files
         return f"{sorted(bad)[0]} could not be collected" if bad else ""

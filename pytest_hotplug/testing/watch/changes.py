@@ -15,6 +15,7 @@ from pytest_hotplug.reloader.settings import Settings
 from pytest_hotplug.testing.affected.circumstances import circumstances_of
 from pytest_hotplug.testing.project import TestProject
 from pytest_hotplug.testing.watch.affected import Map
+from pytest_hotplug.testing.watch.collected_files import CollectedFiles, Rules
 from pytest_hotplug.testing.watch.contents import Contents, watch_roots
 from pytest_hotplug.testing.watch.knowledge import Knowledge
 from pytest_hotplug.testing.watch.suspects import is_suspect
@@ -42,6 +43,8 @@ class Changes:
         self._hear: Callable[[Batch], None] = lambda batch: None
         self.contents = Contents(self._roots, self.root, own)
         self.map = Map(self.root, self._plugin_dirs, tuple(config.getini("python_files")))
+        self.collected_files = CollectedFiles(config)
+        self._rules = Rules(filter(self.map.has_a_say, self.contents.existing()))
         self.knowledge = Knowledge(self.root, circumstances_of(config))
         self._noticed: dict[Path, float] = {}  # when a change of a file was seen last
         self._suspects: set[Path] = set()  # changed, and not as somebody would leave them
@@ -149,7 +152,16 @@ class Changes:
         foreign = [path for path in changed if not self.knowledge.can_tell(path)]
         there = self.map.tests or known  # before the first collection, nobody knows which tests there still are
         told = {n: because for n, because in known.items() if n in there}
-        return told | guessed | (self._affected_from_outside(foreign) if foreign else {})
+        return told | guessed | self._to_collect(changed) | (self._affected_from_outside(foreign) if foreign else {})
+
+    def _to_collect(self, changed: Iterable[Path]) -> dict[str, str]:
+        """Return the places where other tests may be collected than before."""
+        found: dict[str, str] = {}
+        for path in changed:
+            rules = self.map.has_a_say(path) and self._rules.changed(path)
+            if rules or (self.collected_files.may_be(path) and self.knowledge.is_new(path)):
+                found |= self.map.collect_anew(path)
+        return found
 
     def _affected_from_outside(self, foreign: Iterable[Path]) -> dict[str, str]:
         """Return what files outside the project affect: maybe all tests that have not run in this watch."""

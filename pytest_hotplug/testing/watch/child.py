@@ -10,7 +10,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,8 +77,10 @@ class Child:
         self._order = order
         if order.chosen is not None:
             files = [self._root / file for file in dict.fromkeys(map(file_of, order.chosen))]
-            if not any(file.is_dir() for file in files):  # else all is collected: pytest may skip a directory
+            if all(file.suffix == ".py" for file in files):
                 self._config.args = [str(file) for file in files if file.exists()]
+            else:  # pytest's own rules say what of it is collected
+                self._config.pluginmanager.register(Below(files), "hotplug-below")
         if not order.first:
             self._config.option.no_header = True
         if order.measure:
@@ -268,6 +270,22 @@ class Child:
         if self.code is not None:
             self._tells.send("finished", stopped=self._stopped)
         self._tells.close()
+
+
+class Below:
+    """The pytest plugin of a run that collects some places only, and these as a run of everything would."""
+
+    def __init__(self, places: Iterable[Path]) -> None:
+        self._places = frozenset(os.path.normpath(place) for place in places)
+        self._on_the_way = frozenset(str(above) for place in self._places for above in Path(place).parents)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        """Ignore what neither lies below one of the places nor on the way to it."""
+        if str(collection_path) in self._on_the_way:
+            return None
+        wanted = not self._places.isdisjoint(map(str, (collection_path, *collection_path.parents)))
+        return None if wanted else True
 
 
 def _crash(report: Any) -> dict[str, Any]:

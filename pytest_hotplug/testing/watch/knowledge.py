@@ -22,6 +22,7 @@ from pytest_hotplug.testing.affected.map import Map
 from pytest_hotplug.testing.affected.select import affected_by, affected_now, users_of
 from pytest_hotplug.testing.affected.surroundings import surroundings_of
 from pytest_hotplug.testing.bytecode import drop_bytecode, drop_racy_bytecode
+from pytest_hotplug.testing.watch.messages import function_of
 from pytest_hotplug.testing.watch.results import Before
 
 __all__ = ["Knowledge"]
@@ -113,9 +114,9 @@ class Knowledge:
         elsewhere = [nodeid for nodeid in self._known.tests if nodeid not in there]
         for nodeid in elsewhere:
             self._known.forget(nodeid)
-        functions = set(map(_function_of, there))
+        functions = set(map(function_of, there))
         gone = [  # others may belong to a part that this watch leaves out
-            nodeid for nodeid in elsewhere if nodeid in self._learned or _function_of(nodeid) in functions
+            nodeid for nodeid in elsewhere if nodeid in self._learned or function_of(nodeid) in functions
         ]
         for path, (digest, blocks) in contents.blocks_read.items():
             self._stored.blocks[path, digest] = blocks
@@ -151,6 +152,10 @@ class Knowledge:
         self.why_none = selection.chose_none
         return selection.chosen
 
+    def is_new(self, path: Path) -> bool:
+        """Tell whether a file came since something was learned last."""
+        return any(name not in self._tree for name in self._names([path]))
+
     def can_tell(self, path: Path) -> bool:
         """Tell whether what tests use of a file is recorded; not outside the project, where links may lead."""
         return bool(self._around.first_party.name(os.path.realpath(path)))
@@ -170,9 +175,3 @@ class Knowledge:
         first_party = self._around.first_party
         names = ((first_party.name(os.path.realpath(path)), *first_party.links(str(path))) for path in paths)
         return [name for several in names for name in several if name]
-
-
-def _function_of(nodeid: str) -> str:
-    """Return a node id without its parameters, which may be others in each run: a clock, an address."""
-    file, _, test = nodeid.partition("::")
-    return f"{file}::{test.partition('[')[0]}"

@@ -78,7 +78,7 @@ class WatchLoop:
             self._inbox,
             self._voice.fallback,
             self._voice.log.write,
-            self._changes.map.tests_of,
+            self._changes.map.tests_below,
         )
         self._lending = Lending(self._voice.screen)
         self._rounds = Rounds(

@@ -24,14 +24,15 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-__all__ = ["Messages", "Order", "Remembered", "Tells", "by_file", "file_of", "is_among"]
+__all__ = ["Messages", "Order", "Remembered", "Tells", "by_file", "file_of", "function_of", "is_below"]
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to run: node ids, test files and directories, None for all.
+    """What to run: node ids and whole test files, None for all; `part` is what one of several processes does of it.
 
-    `part` is what one of several processes does of it.
+    Of a directory, and of a file that may or may not be collected, runs what the watcher does not know: they
+    are collected as in a run of everything, by pytest's own rules.
 
     Tests that stand in `ahead` come before all others; those in `standing` don't run even among all. Of
     the files in `measure` the run tells which lines it executed. `known` are the tests of the chosen files
@@ -53,8 +54,10 @@ class Order:
             standing = frozenset(self.standing)
             return lambda nodeid: nodeid not in standing
         chosen, known = frozenset(self.chosen), frozenset(self.known)
-        files = frozenset(map(file_of, chosen))
-        return lambda nodeid: is_among(nodeid, chosen) or (nodeid not in known and file_of(nodeid) in files)
+        places = frozenset(map(file_of, chosen))
+        return lambda nodeid: (
+            nodeid in chosen or file_of(nodeid) in chosen or (nodeid not in known and is_below(nodeid, places))
+        )
 
     def facts(self) -> dict[str, Any]:
         """Return what `Order(**facts)` makes the same order of."""
@@ -117,11 +120,18 @@ def file_of(nodeid: str) -> str:
     return nodeid.partition("::")[0]
 
 
-def is_among(nodeid: str, names: Container[str]) -> bool:
-    """Tell whether a test, or what it lies in, is one of the names: its class, its file, a directory above."""
-    while nodeid and nodeid not in names:
-        nodeid = nodeid.rpartition("::" if "::" in nodeid else "/")[0]
-    return bool(nodeid)
+def function_of(nodeid: str) -> str:
+    """Return a node id without its parameters, which may be others in each run: a clock, an address."""
+    file, _, test = nodeid.partition("::")
+    return f"{file}::{test.partition('[')[0]}"
+
+
+def is_below(nodeid: str, places: Container[str]) -> bool:
+    """Tell whether the file of a node id, or a directory above it, is one of the places; "." is the root."""
+    place = file_of(nodeid)
+    while place and place not in places:
+        place = place.rpartition("/")[0]
+    return bool(place) or "." in places
 
 
 def by_file(nodeids: Iterable[str]) -> dict[str, list[str]]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from pytest_hotplug.testing.watch.affected import Map, Uses
 from pytest_hotplug.testing.watch.filters import Filters
-from pytest_hotplug.testing.watch.messages import by_file, file_of, is_among
+from pytest_hotplug.testing.watch.messages import by_file, file_of, function_of, is_below
 
 __all__ = ["Before", "Results", "Verdict"]
 
@@ -65,6 +65,7 @@ class Results:
         self._in_run: dict[str, str] = {}
         self._broken_now: dict[str, Any] = {}
         self._done: set[str] = set()
+        self._collected: dict[str, list[str]] = {}  # what there is, by test file
         self._planned: list[str] | None = None  # what was to run, once everything is collected
         self._stopped: str | None = None  # how the run says that it ended: "" is well, None is not yet
 
@@ -99,6 +100,16 @@ class Results:
         ]
         return [*tests, *self._broken]
 
+    def otherwise(self, tests: Iterable[str], broken: Iterable[str]) -> dict[str, str]:
+        """Return what must run since a collection of everything found other tests, or other errors, than are known."""
+        known = set(map(function_of, self._map.tests))
+        found = {n: "it is new" for n in tests if n not in self._map.tests and function_of(n) not in known}
+        bad = set(broken)
+        found |= dict.fromkeys((file_of(n) for n in self._broken if n not in bad), "it can be collected again")
+        if missed := sorted(bad - self._broken.keys()):
+            found["."] = f"{missed[0]} can't be collected"
+        return found
+
     # -- a run ----------------------------------------------------------------------------------
 
     def begin_run(self) -> bool:
@@ -113,7 +124,7 @@ class Results:
         if not self._all_pending and not may_run:
             return False
         self.chosen = None if self._all_pending else may_run
-        for nodeid in [n for n in self.standing if is_among(n, self._pending)]:
+        for nodeid in [n for n in self.standing if n in self._pending or file_of(n) in self._pending]:
             del self.standing[nodeid]
         self.reasons = {**self._why_again, **self._pending} if self._all_pending and self.standing else self.chosen
         self._forget_run()
@@ -135,7 +146,8 @@ class Results:
         getattr(self, f"_heard_{facts['kind']}")(facts)
 
     def _heard_collected(self, facts: dict[str, Any]) -> None:
-        for file, nodeids in by_file(facts["tests"]).items():
+        self._collected = by_file(facts["tests"])
+        for file, nodeids in self._collected.items():
             self._map.replace_file(file, nodeids)
         if self.chosen is None:
             self._map.keep(facts["tests"])
@@ -193,6 +205,7 @@ class Results:
         """Make a verdict of the run; what it did not do stays pending."""
         done = self.done
         self.trouble = trouble
+        self._forget_what_is_gone()
         self._keep(done)
         self._settle_pending(trouble)
         outcomes = list(done.values())
@@ -216,6 +229,19 @@ class Results:
         verdict = self.end_run("")
         return verdict if self._told != told else None
 
+    def _forget_what_is_gone(self) -> None:
+        """Forget the tests of files that were collected whole, or lie where everything was, and have none any more."""
+        if self._planned is None or self.chosen is None:
+            return
+        places, broken = self._places(), {file_of(nodeid) for nodeid in self._broken_now}
+        for file in self._map.files():
+            if file not in self._collected and is_below(file, places) and not is_below(file, broken):
+                self._map.replace_file(file, ())
+
+    def _places(self) -> set[str]:
+        """Return the files and directories that the run at hand collects whole."""
+        return set(map(file_of, self.chosen or ()))
+
     def _keep(self, done: Mapping[str, str]) -> None:
         self._outcomes.update(done)
         self._outcomes = {n: outcome for n, outcome in self._outcomes.items() if n in self._map.tests}
@@ -230,7 +256,7 @@ class Results:
 
     def _stays_broken(self, nodeid: str) -> bool:
         """Tell whether something that could not be collected was neither collected since nor deleted."""
-        collected = self._planned is not None and self._is_chosen(nodeid)
+        collected = self._planned is not None and (self.chosen is None or is_below(nodeid, self._places()))
         return self._map.file_of(nodeid).exists() and not collected
 
     def _settle_pending(self, trouble: str) -> None:
@@ -250,7 +276,8 @@ class Results:
         if self._all_pending:
             return len(self._map.tests)
         tests = self._known_among(self._pending)
-        return len(tests) + len(self._pending.keys() - tests - {file_of(n) for n in tests})
+        others = self._pending.keys() - tests - {file_of(n) for n in tests}
+        return len(tests) + sum(not any(True for _ in self._map.tests_below(name)) for name in others)
 
     def _known_among(self, chosen: Iterable[str]) -> set[str]:
         """Return the known tests among these tests and test files."""
@@ -262,11 +289,12 @@ class Results:
     def _forget_run(self) -> None:
         self.forget_outcomes()
         self._planned = self._stopped = None
+        self._collected = {}
 
     def _is_chosen(self, nodeid: str) -> bool:
         if self.chosen is None:
             return nodeid not in self.standing
-        return is_among(nodeid, self.chosen)
+        return nodeid in self.chosen or file_of(nodeid) in self.chosen
 
     def files_of(self, nodeids: Iterable[str]) -> list[str]:
         """Return what to run for these: a test itself, or the whole file of what could not be collected."""

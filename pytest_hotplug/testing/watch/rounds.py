@@ -260,9 +260,21 @@ class Rounds:
 
     def hear_parked(self, message: tuple[Peer, dict[str, Any]]) -> None:
         """Take in what a process says that runs are forked from."""
-        self._runs.hear(*message)
+        peer, facts = message
+        if self._runs.hear(peer, facts):
+            self._changes.collected_files.by_hooks = facts["others_collect"]
+            self._compare_with(facts)
         if self.run is None:
             self._runs.rest()
+
+    def _compare_with(self, collected: Mapping[str, Any]) -> None:
+        """Run what a collection of everything shows to be otherwise than it stands; there should be nothing."""
+        if self.run is not None or self._results.waiting:
+            return  # that run collects as well
+        if otherwise := self._results.otherwise(collected["tests"], collected["broken"]):
+            self._results.want(otherwise)
+            if not self.paused:
+                self.begin()
 
     def suspend(self) -> None:
         """Stop the run where it is, with the watch."""

@@ -142,10 +142,12 @@ class Runs:
         self._chain.renew()
         return self._never
 
-    def hear(self, peer: Peer, facts: dict[str, Any]) -> None:
-        """Take in what a warm process says of its own."""
-        if self._chain.hear(peer, facts):
+    def hear(self, peer: Peer, facts: dict[str, Any]) -> bool:
+        """Take in what a warm process says of its own; tell whether everything has been collected now."""
+        armed = self._chain.hear(peer, facts)
+        if armed:
             self._log("armed", tests=len(facts["tests"]))
+        return armed
 
     def stop(self) -> None:
         """End the warm processes."""

@@ -25,6 +25,7 @@ from pytest_hotplug.testing.pytest_internals import make_basetemp, renew_termina
 from pytest_hotplug.testing.stash import SESSION, ZYGOTE, ZYGOTE_WORK
 from pytest_hotplug.testing.watch.channel import Channel
 from pytest_hotplug.testing.watch.child import Child, register_child
+from pytest_hotplug.testing.watch.collected_files import others_collect
 from pytest_hotplug.testing.watch.collection import Collection
 from pytest_hotplug.testing.watch.debugger import Debugger, register_debugger
 from pytest_hotplug.testing.watch.fresh import begin_afresh, leave, speak_to
@@ -163,6 +164,7 @@ class Collected:
             "listed": sorted(map(str, self._listed)),
             "basetemp": str(self._basetemp or ""),
             "once": why_each_run_needs_its_own(self._config),
+            "others_collect": others_collect(self._config),
         }
         self._collection = Collection(session.items, self._remembered.of_kind("file"), self._config.rootpath)
         environment = _environment()
