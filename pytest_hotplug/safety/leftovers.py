@@ -47,7 +47,8 @@ def _new(
         said = f"{growth:g} more with each reload" if growth >= _GROWS else ""
         there = f"{len(left)} left after unload" if len(left) > 1 else "left after unload" if left else ""
         message = f"{thing.text}: {', '.join(filter(None, (said, there)))}"
-        yield _finding(check, thing, message, growth, count=max(first, round(growth), 1))
+        of_one_version = first - len(counts["baseline"].get(look, ()))
+        yield _finding(check, thing, message, growth, count=max(of_one_version, round(growth), 1))
 
 
 def _by_look(taken: dict[str, Thing], before: dict[str, Thing]) -> dict[tuple[str, str], list[Thing]]:

@@ -32,6 +32,8 @@ class Verification:
 
     def __init__(self, config: pytest.Config, project: TestProject, level: Level) -> None:
         config.addinivalue_line("markers", f"{MARKER}: a check that a plugin is safe to hot-reload")
+        if not config.pluginmanager.hasplugin("xdist"):
+            config.addinivalue_line("markers", "xdist_group(name): run these tests in one worker, where there are any")
         self._subjects = Subjects(project.settings, project.root, project.layouts)
         self._plugins = project.plugins()
         self._level = level
