@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -149,7 +150,8 @@ def parse_entry(text: str, *, plugin: str, path: Path, line: int | None = None) 
         message = f"entry {text!r}: expected 'module.function' or 'module:function' inside the plugin"
         raise PluginFault(Fault(plugin, "bad-entry", message, path, line))
     module = found["module"]
-    return EntryPoint("" if module == "__init__" else module, found["attribute"])
+    # Python keeps names that it looked up in types: one string for all reloads, not one for each.
+    return EntryPoint("" if module == "__init__" else module, sys.intern(found["attribute"]))
 
 
 class _Reader:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import importlib
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +101,13 @@ class Stage:
         return there[0]
 
 
+# Which names were looked up in types: Python remembers some thousands of them, and keeps them alive.
+_forget_names: Callable[[], None] = getattr(sys, "_clear_internal_caches", None) or sys._clear_type_cache
+
+
 def settle() -> None:
     """Collect garbage until there is none, at most five times."""
+    _forget_names()
     for _ in range(5):
         if not gc.collect():
             break
