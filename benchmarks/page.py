@@ -39,8 +39,8 @@ SECTIONS = {
     "watch_speed": ("25 ms for a plugin (90th of 100), 120 for a source, 180 for a test file.", ""),
     "watch_peers": (
         (
-            "First of all, about the new bytes, and no CPU at rest. The last is not reached: in the first minute "
-            "after a change ours looks for events each millisecond, later each ten."
+            "First of all, about the new bytes, and no CPU at rest (the clock of the processes ticks 100 times a "
+            "second: 0.1 % is one tick)."
         ),
         " --peers PYTHON --vitest DIR",
     ),
