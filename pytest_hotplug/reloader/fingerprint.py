@@ -381,10 +381,11 @@ def settle(
     """Return a snapshot that was the same twice, `debounce` seconds apart.
 
     With `debounce` 0 one consistent snapshot is enough, and that may be `first`, which was taken
-    since it was asked for. Raises Unsettled when the files still move after `settle_max` seconds, PluginFault
-    when they can't be read for as long.
+    since it was asked for, if it is still what lies there: what is decided on it (that a rollback is over, say)
+    may rest on a later look of somebody else's. Raises Unsettled when the files still move after `settle_max`
+    seconds, PluginFault when they can't be read for as long.
     """
-    if debounce == 0 and first is not None:
+    if debounce == 0 and first is not None and _same_again(path, ignore, first.look):
         return first
     deadline = time.monotonic() + settle_max
     before: Snapshot | PluginFault | None = None

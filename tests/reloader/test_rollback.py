@@ -98,6 +98,23 @@ def test_going_back_twice_goes_back_two_versions(shop: Workshop, state: dict[str
     assert manager.execute("shop")[0] == 1
 
 
+def test_what_was_rolled_back_from_is_not_loaded_by_who_read_it_before_the_edit_that_ended_the_rollback(
+    shop: Workshop,
+) -> None:
+    """One thread has read the old files, another sees the new ones and ends the rollback: the first looks again."""
+    manager = served(shop, {"debounce": 0}, 1, 2)
+    manager.rollback("shop")
+    slot, checker = manager._registry.slots["shop"], manager._hot_loader.checker
+    slot.seen = None
+    old = checker.look_again(slot)
+    put(shop, 3)
+    slot.pin = None  # by the other thread
+    settled = checker.settled(slot)
+    assert old is not None
+    assert settled.digest != old.digest
+    assert manager.execute("shop")[0] == 3
+
+
 def test_a_rollback_lasts_until_the_files_change(shop: Workshop, state: dict[str, Any]) -> None:
     """The version that was rolled back from lies on disk and is not loaded again; a new one is."""
     manager = served(shop, state, 1, 2)
