@@ -7,6 +7,7 @@ from collections.abc import Iterable, Set
 from dataclasses import replace
 from pathlib import Path
 
+from pytest_hotplug.reloader.names import is_test
 from pytest_hotplug.reloader.settings import Layout
 from pytest_hotplug.testing.project import TestProject
 
@@ -40,11 +41,16 @@ def packages_above(packages: Iterable[str]) -> frozenset[str]:
     return frozenset(package for package in around if package in sys.modules)
 
 
+def _is_collected(module: str) -> bool:
+    """Tell whether a module is a plugin's test, which stands there by its public name and needs no parent."""
+    return any(is_test(part) or is_test(f"{part}.py") for part in module.split("."))
+
+
 def drop_made_up_packages(package: str, before: Set[str]) -> None:
     """Remove namespace packages that exist only because a sandboxed plugin needed a parent."""
     while package:
         module = sys.modules.get(package)
-        children = any(name.startswith(package + ".") for name in list(sys.modules))
+        children = any(name.startswith(package + ".") and not _is_collected(name) for name in list(sys.modules))
         if module is None or package in before or children or getattr(module, "__file__", None) is not None:
             return
         del sys.modules[package]

@@ -8,6 +8,7 @@ import importlib
 import sys
 import threading
 from pathlib import Path
+from types import ModuleType
 from unittest import mock
 
 import pytest
@@ -70,6 +71,18 @@ def test_the_originals_are_never_touched(tmp_path: Path) -> None:
     assert content_and_times(EXAMPLES) == files
     assert plugin_modules() == modules
     assert set(threading.enumerate()) == threads
+
+
+def test_no_parent_is_left_beside_a_collected_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin's test that pytest has collected stands in sys.modules without the packages above it."""
+    name = "plugins.made.test_made"
+    monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.delitem(sys.modules, "plugins", raising=False)
+    with Hotplug(tmp_path) as hotplug:
+        hotplug.create("made", {"main.py": "from plugins.made import word\n\n\ndef run():\n    return word.WORD\n",
+                                "word.py": "WORD = 'w'\n"})  # fmt: skip
+        assert hotplug.load("made").execute() == "w"
+    assert "plugins" not in sys.modules
 
 
 def test_public_names_are_kept(hotplug: Hotplug) -> None:
