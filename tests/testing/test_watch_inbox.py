@@ -39,8 +39,10 @@ def loop(tmp_path: Path) -> WatchLoop:
     config = SimpleNamespace(
         rootpath=tmp_path,
         invocation_params=SimpleNamespace(dir=tmp_path, args=()),
-        pluginmanager=SimpleNamespace(hasplugin=lambda name: False),
-        hook=SimpleNamespace(pytest_collect_file=SimpleNamespace(get_hookimpls=list)),
+        pluginmanager=SimpleNamespace(
+            hasplugin=lambda name: False,
+            hook=SimpleNamespace(pytest_collect_file=SimpleNamespace(get_hookimpls=list)),
+        ),
         getini=lambda name: ["test_*.py"],
         known_args_namespace=SimpleNamespace(file_or_dir=[]),
         option=SimpleNamespace(maxfail=0, basetemp=None, usepdb=False, trace=False),

@@ -52,5 +52,6 @@ def _said(path: Path) -> str:
 
 def others_collect(config: pytest.Config) -> bool:
     """Tell whether anybody but pytest itself, and we, collects files."""
-    implementations = config.hook.pytest_collect_file.get_hookimpls()
+    # Not config.hook, which stands before hooks that get paths, and before pytest 9 is a function there.
+    implementations = config.pluginmanager.hook.pytest_collect_file.get_hookimpls()
     return any(not one.function.__module__.startswith(("_pytest.", "pytest_hotplug.")) for one in implementations)
