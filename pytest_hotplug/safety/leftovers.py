@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from pytest_hotplug.safety.check import Check, Finding
 from pytest_hotplug.safety.evidence import Cycle, Thing
+from pytest_hotplug.safety.findings import place_in
 
 __all__ = ["leftovers"]
 
@@ -63,12 +64,12 @@ def _finding(
     check: Check, thing: Thing, message: str, growth: float = 0.0, *, blamed: bool = False, count: int = 1
 ) -> Finding:
     blamed = blamed or thing.own or growth >= _GROWS
-    path, _, line = thing.place.rpartition(":")
+    path, line = place_in(thing.place)
     return Finding(
         message=message,
         severity="error" if blamed else "note",
         path=path,
-        line=int(line) if line.isdigit() else None,
+        line=line,
         remedy=check.remedy,
         growth=growth or None,
         count=count,

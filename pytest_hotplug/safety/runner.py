@@ -22,13 +22,14 @@ import msgspec
 
 from pytest_hotplug.reloader.child_process import last_line, run_child
 from pytest_hotplug.reloader.errors import visible
+from pytest_hotplug.reloader.preflight import written
 from pytest_hotplug.reloader.project import plugin_dir_path
 from pytest_hotplug.reloader.settings import Layout, Settings
 from pytest_hotplug.safety.check import Check, Level, Scenario
 from pytest_hotplug.safety.checks import ALL
 from pytest_hotplug.safety.evidence import Cycle, Memory
 from pytest_hotplug.safety.judging import Evidence, judge
-from pytest_hotplug.safety.order import Order, encoded
+from pytest_hotplug.safety.order import Order
 
 __all__ = ["TIMEOUT", "Subjects", "chosen", "play"]
 
@@ -114,7 +115,7 @@ def _copied(layouts: Iterable[Layout], directory: Path) -> Iterator[Layout]:
 def _evidence(order: Order, directory: Path, timeout: float) -> Evidence:
     for name in ("tmp", "cwd"):
         (directory / name).mkdir()
-    told = {"path": _path(order), "order": json.loads(encoded(order))}
+    told = {"path": _path(order), "order": json.loads(written(order))}
     deadline = time.monotonic() + timeout
     with tempfile.TemporaryFile() as answers, tempfile.TemporaryFile() as errors:
         code = run_child(
@@ -129,9 +130,10 @@ def _evidence(order: Order, directory: Path, timeout: float) -> Evidence:
             environment=_environment(directory / "tmp"),
         )
         kind = _KINDS[order.scenario]
-        if code == 0:
+        try:
             return msgspec.json.decode(last_line(answers), type=kind)
-        return kind(failed=_why(code, last_line(errors, _LAST_WORDS), timeout))
+        except msgspec.DecodeError:  # whatever its exit code: a plugin may have left with a good one
+            return kind(failed=_why(code, last_line(errors, _LAST_WORDS), timeout))
 
 
 def _why(code: int | None, said: str, timeout: float) -> str:

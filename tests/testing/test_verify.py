@@ -56,6 +56,7 @@ def test_what_a_reload_leaves_behind_is_told_with_its_line_and_what_to_do(tmp_pa
     ("source", "verify", "said"),
     [
         ("import os\nos._exit(3)\n", {}, "it ended the process that verified it (exit code 3)"),
+        ("import os\nos._exit(0)\n", {}, "it ended the process that verified it (exit code 0)"),
         ("while True:\n    pass\n", {"timeout": 1}, "it did not come to its end within 1 s"),
         ("def run(:\n", {}, "main.py:1"),
         (
@@ -67,7 +68,7 @@ def test_what_a_reload_leaves_behind_is_told_with_its_line_and_what_to_do(tmp_pa
         ("def run():\n    return 1\n", {"allow": {"no_leaks": {}}}, "hotplug.verify: "),
         ("def run():\n    return 1\n", {"propbe": {}}, "unknown field `propbe`"),
     ],
-    ids=["exits", "hangs", "syntax", "wrong answer", "no probe", "allow", "misspelled"],
+    ids=["exits", "exits well", "hangs", "syntax", "wrong answer", "no probe", "allow", "misspelled"],
 )
 def test_a_plugin_that_cannot_be_verified_is_never_green(tmp_path: Path, source: str, verify: Any, said: str) -> None:
     """Whatever it does to the process, the run goes on and says why."""

@@ -15,10 +15,9 @@ import pytest
 
 from pytest_hotplug.reloader.discovery import Found
 from pytest_hotplug.safety.check import Check, Level, Scenario
-from pytest_hotplug.safety.checks import ALL
 from pytest_hotplug.safety.declared import BadDeclaration, Declared, declared_by, excepted
 from pytest_hotplug.safety.judging import Evidence, Judged, judge
-from pytest_hotplug.safety.runner import Subjects, play
+from pytest_hotplug.safety.runner import Subjects, chosen, play
 from pytest_hotplug.testing.project import TestProject
 from pytest_hotplug.testing.verify.told import told
 
@@ -36,7 +35,7 @@ class Verification:
             config.addinivalue_line("markers", "xdist_group(name): run these tests in one worker, where there are any")
         self._subjects = Subjects(project.settings, project.root, project.layouts)
         self._plugins = project.plugins()
-        self._level = level
+        self.checks = chosen(level)
         self._evidence: dict[tuple[str, Scenario], Evidence] = {}
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -44,10 +43,6 @@ class Verification:
         if found is None or file_path.name not in found.layout.manifest or not _is_in(file_path, found):
             return None
         return ManifestFile.from_parent(parent, path=file_path, verification=self, plugin=found.name)
-
-    def checks(self) -> list[Check]:
-        """Return what is to be proved of each plugin."""
-        return [check for check in ALL if self._level == "full" or check.level == "fast"]
 
     def judged(self, plugin: str, check: Check) -> Judged:
         """Judge one check of a plugin, as far as its manifest excepts nothing; its scenario is played once."""
@@ -88,7 +83,7 @@ class ReloadOf(pytest.Collector):
 
     def collect(self) -> Iterator[pytest.Item]:
         assert isinstance(self.parent, ManifestFile), "it is made there"
-        for check in self.parent.verification.checks():
+        for check in self.parent.verification.checks:
             yield SafetyItem.from_parent(self, name=check.id, check=check, file=self.parent)
 
 

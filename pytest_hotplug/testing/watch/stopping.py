@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from abc import ABC, abstractmethod
 
 __all__ = ["GRACE", "Stoppable"]
 
@@ -11,7 +12,7 @@ GRACE = 3.0  # seconds that a cancelled run gets for its fixtures' teardown
 _REPEAT = 0.2  # seconds after which a debugger's prompt is told again
 
 
-class Stoppable:
+class Stoppable(ABC):
     """A run that hears signals, `_collected` once it has anything to tear down."""
 
     _collected = False
@@ -41,10 +42,10 @@ class Stoppable:
         """Let a run that was stopped go on."""
         self._signal(signal.SIGCONT)
 
+    @abstractmethod
     def _signal(self, number: signal.Signals) -> None:
         """Send it to the processes that are left, if any is."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _wait(self, seconds: float) -> bool:
         """Wait until the processes are gone, at most so long; return whether they are."""
-        raise NotImplementedError
