@@ -70,7 +70,7 @@ def test_the_originals_are_never_touched(tmp_path: Path) -> None:
         failing_test()
     assert content_and_times(EXAMPLES) == files
     assert plugin_modules() == modules
-    assert set(threading.enumerate()) == threads
+    assert set(threading.enumerate()) <= threads  # one that was there may have ended meanwhile
 
 
 def test_no_parent_is_left_beside_a_collected_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

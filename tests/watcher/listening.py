@@ -3,6 +3,7 @@ their own process."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -72,6 +73,15 @@ def wait_until(true: Callable[[], bool], patience: float = PATIENCE) -> bool:
             return True
         pause.wait(0.01)
     return true()
+
+
+def inotify_instances() -> int:
+    """Return how many this process has, the native watcher's included."""
+    count = 0
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # the descriptor of the listing itself
+            count += "inotify" in os.readlink(f"/proc/self/fd/{fd}")
+    return count
 
 
 def run_script(script: str, *arguments: Path | str, before: Sequence[str] = ()) -> str:

@@ -24,24 +24,14 @@ def test_after_stop_no_thread_is_left(root: Path, options: dict[str, Any]) -> No
     watching.stop()
     watching.stop()
     assert not watching.alive
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before  # one that was there may have ended meanwhile
 
 
 ON_AND_OFF = """
 import os, sys
 from pathlib import Path
 from pytest_hotplug.watcher import watch
-from tests.watcher.listening import Listener, wait_until
-
-def links(directory):
-    for name in os.listdir(directory):
-        try:
-            yield os.readlink(os.path.join(directory, name))
-        except FileNotFoundError:  # the descriptor of the listing itself
-            continue
-
-def inotify_instances():
-    return sum("inotify" in target for target in links("/proc/self/fd"))
+from tests.watcher.listening import Listener, inotify_instances, wait_until
 
 kept = []  # so that nothing is released only because it was forgotten
 for _ in range(5):
