@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
+from importlib import import_module
 from typing import Any, NoReturn
 
 import msgspec
 
 from pytest_hotplug.reloader.child_process import answering, end_with_the_parent, say
 from pytest_hotplug.reloader.preflight import read
+from pytest_hotplug.safety.check import Scenario
 from pytest_hotplug.safety.order import Order
-from pytest_hotplug.safety.stage import scenario_of
+from pytest_hotplug.safety.stage import Stage
 
 __all__ = ["main"]
+
+_PLAYED_BY: Mapping[Scenario, str] = {"cycle": "cycle", "memory": "memory"}  # the others are attempts
 
 
 def main(told: Any) -> NoReturn:
@@ -20,6 +26,7 @@ def main(told: Any) -> NoReturn:
     end_with_the_parent()
     answers = answering()
     order = read(told, Order)
-    evidence = scenario_of(order).play(order)
-    say(answers, msgspec.json.encode(evidence).decode())
+    scenario = import_module(f"pytest_hotplug.safety.scenarios.{_PLAYED_BY.get(order.scenario, 'attempts')}")
+    stage = Stage(order, lambda step: say(answers, json.dumps(step)))
+    say(answers, msgspec.json.encode(scenario.play(stage)).decode())
     os._exit(0)  # what the plugin left running must not keep the child

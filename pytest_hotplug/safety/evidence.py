@@ -1,10 +1,12 @@
-"""What a child process writes down about a plugin, as plain facts that survive its end. Judges nothing."""
+"""What a child process writes down about a plugin, as plain facts that survive its end."""
 
 from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Cycle", "Memory", "Survivor", "Thing"]
+from pytest_hotplug.safety.finding import Finding
+
+__all__ = ["Attempts", "Cycle", "Memory", "Survivor", "Thing"]
 
 
 class Thing(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,4 +56,17 @@ class Memory(msgspec.Struct, kw_only=True):
     blocks: list[int] = []
     objects: list[int] = []
     rss: list[int] = []
+    failed: str = ""
+
+
+class Attempts(msgspec.Struct, kw_only=True):
+    """What came of trying promises out, by check: how many attempts there were, and what they found.
+
+    `skipped` says why a check does not apply, `broken` why it could not be tried to its end.
+    """
+
+    counts: dict[str, int] = {}
+    found: dict[str, list[Finding]] = {}
+    skipped: dict[str, str] = {}
+    broken: dict[str, str] = {}
     failed: str = ""

@@ -6,19 +6,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pytest_hotplug.safety.check import Check, Finding
-from pytest_hotplug.safety.evidence import Cycle, Memory
+from pytest_hotplug.safety.evidence import Attempts, Cycle, Memory
 
 __all__ = ["Evidence", "Judged", "judge"]
 
-Evidence = Cycle | Memory
-Outcome = Literal["passed", "failed", "note", "xfailed", "error"]
+Evidence = Cycle | Memory | Attempts
+Outcome = Literal["passed", "failed", "note", "xfailed", "skipped", "error"]
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
     """What came of one check of one plugin.
 
-    `reason` says why it could not be judged ("error"), or is not judged by its findings alone.
+    `reason` says why it could not be judged ("error"), does not apply ("skipped"), or is not judged by its
+    findings alone.
     """
 
     check: Check
@@ -31,6 +32,13 @@ def judge(check: Check, evidence: Evidence) -> Judged:
     """Judge one check by the evidence of its scenario."""
     if evidence.failed:
         return Judged(check, "error", reason=evidence.failed)
+    if isinstance(evidence, Attempts):
+        if check.id in evidence.broken:
+            return Judged(check, "error", reason=evidence.broken[check.id])
+        if check.id in evidence.skipped:
+            return Judged(check, "skipped", reason=evidence.skipped[check.id])
+        if not evidence.counts.get(check.id):
+            return Judged(check, "error", reason="nothing was tried")  # never green without having proved something
     findings = tuple(sorted(check.judge(check, evidence), key=lambda finding: finding.severity))
     if any(finding.severity == "error" for finding in findings):
         return Judged(check, "failed", findings)

@@ -13,10 +13,10 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 
@@ -27,17 +27,18 @@ from pytest_hotplug.reloader.project import plugin_dir_path
 from pytest_hotplug.reloader.settings import Layout, Settings
 from pytest_hotplug.safety.check import Check, Level, Scenario
 from pytest_hotplug.safety.checks import ALL
-from pytest_hotplug.safety.evidence import Cycle, Memory
+from pytest_hotplug.safety.evidence import Attempts, Cycle, Memory
 from pytest_hotplug.safety.judging import Evidence, judge
 from pytest_hotplug.safety.order import Order
 
 __all__ = ["TIMEOUT", "Subjects", "chosen", "play"]
 
-_KINDS: Mapping[Scenario, type[Evidence]] = {"cycle": Cycle, "memory": Memory}
-_RELOADS = {"cycle": 5, "memory": 12}
-_WARM_UPS = {"cycle": 0, "memory": 5}
+_KINDS: Mapping[Scenario, type[Evidence]] = {"cycle": Cycle, "memory": Memory}  # of the others: attempts
+_RELOADS: Mapping[Scenario, int] = {"cycle": 5, "memory": 12}
+_WARM_UPS: Mapping[Scenario, int] = {"memory": 5}
 # Caches that fill, and the heap's own books, look like a leak for a while; a leak stays one.
 _LONG_RELOADS, _LONG_WARM_UPS = 24, 60
+Tell = Callable[[str], None]
 TIMEOUT = 120.0  # seconds that a scenario may take, unless the plugin says otherwise
 _RETIRES_WITHIN = 1.0  # seconds that an old version's threads get
 _LAST_WORDS = 4096
@@ -64,23 +65,28 @@ def chosen(level: Level) -> tuple[Check, ...]:
     return tuple(check for check in ALL if level == "full" or check.level == "fast")
 
 
-def play(subjects: Subjects, plugin: str, scenario: Scenario, timeout: float = TIMEOUT) -> Evidence:
+def play(
+    subjects: Subjects, plugin: str, scenario: Scenario, timeout: float = TIMEOUT, tell: Tell = lambda step: None
+) -> Evidence:
     """Play a scenario with a plugin in a child process and return what it saw; `failed` says why it saw nothing.
 
-    Memory that grows is counted once more, for longer, in another child.
+    `tell` is called every now and then with the step that is taken. Memory that grows is counted once more,
+    for longer, in another child.
     """
-    evidence = _play(subjects, plugin, scenario, timeout, _RELOADS[scenario], _WARM_UPS[scenario])
+    evidence = _play(subjects, plugin, scenario, timeout, tell, _RELOADS.get(scenario, 0), _WARM_UPS.get(scenario, 0))
     if scenario == "memory" and any(
         judge(check, evidence).outcome == "failed" for check in ALL if check.scenario == scenario
     ):
-        return _play(subjects, plugin, scenario, timeout, _LONG_RELOADS, _LONG_WARM_UPS)
+        return _play(subjects, plugin, scenario, timeout, tell, _LONG_RELOADS, _LONG_WARM_UPS)
     return evidence
 
 
-def _play(subjects: Subjects, plugin: str, scenario: Scenario, timeout: float, reloads: int, warm_ups: int) -> Evidence:
+def _play(
+    subjects: Subjects, plugin: str, scenario: Scenario, timeout: float, tell: Tell, reloads: int, warm_ups: int
+) -> Evidence:
     with tempfile.TemporaryDirectory(prefix="hotplug-verify-") as directory:
         order = _order(subjects, plugin, scenario, Path(directory), reloads, warm_ups)
-        return _evidence(order, Path(directory), timeout)
+        return _evidence(order, Path(directory), timeout, tell)
 
 
 def _order(subjects: Subjects, plugin: str, scenario: Scenario, directory: Path, reloads: int, warm_ups: int) -> Order:
@@ -112,11 +118,17 @@ def _copied(layouts: Iterable[Layout], directory: Path) -> Iterator[Layout]:
         yield replace(layout, path=place, beside=layout.beside or layout.path)
 
 
-def _evidence(order: Order, directory: Path, timeout: float) -> Evidence:
+def _evidence(order: Order, directory: Path, timeout: float, tell: Tell) -> Evidence:
     for name in ("tmp", "cwd"):
         (directory / name).mkdir()
     told = {"path": _path(order), "order": json.loads(written(order))}
     deadline = time.monotonic() + timeout
+
+    def is_over() -> bool:
+        if step := _step_in(answers):
+            tell(step)
+        return time.monotonic() >= deadline
+
     with tempfile.TemporaryFile() as answers, tempfile.TemporaryFile() as errors:
         code = run_child(
             "hotplug-verify",
@@ -124,23 +136,34 @@ def _evidence(order: Order, directory: Path, timeout: float) -> Evidence:
             json.dumps(told).encode() + b"\n",
             answers,
             errors,
-            lambda: time.monotonic() >= deadline,
+            is_over,
             options=("-P", "-s", "-B"),
             directory=directory / "cwd",
             environment=_environment(directory / "tmp"),
         )
-        kind = _KINDS[order.scenario]
+        kind = _KINDS.get(order.scenario, Attempts)
         try:
             return msgspec.json.decode(last_line(answers), type=kind)
         except msgspec.DecodeError:  # whatever its exit code: a plugin may have left with a good one
-            return kind(failed=_why(code, last_line(errors, _LAST_WORDS), timeout))
+            return kind(failed=_why(code, last_line(errors, _LAST_WORDS), timeout, _step_in(answers)))
 
 
-def _why(code: int | None, said: str, timeout: float) -> str:
+def _step_in(answers: IO[bytes]) -> str:
+    """Return the step that the child said last, "" when the last that it said is none.
+
+    Read beside it: where the child writes next must not move.
+    """
+    size = os.fstat(answers.fileno()).st_size
+    lines = os.pread(answers.fileno(), _LAST_WORDS, max(0, size - _LAST_WORDS)).splitlines()
+    return str(json.loads(lines[-1])) if lines and lines[-1].startswith(b'"') and lines[-1].endswith(b'"') else ""
+
+
+def _why(code: int | None, said: str, timeout: float, at: str) -> str:
+    during = f" (during {at})" if at else ""
     if code is None:
-        return f"it did not come to its end within {timeout:g} s; the process that verified it was ended"
+        return f"it did not come to its end within {timeout:g} s{during}; the process that verified it was ended"
     how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-    return f"it ended the process that verified it ({how}): {visible(said) or 'it said nothing'}"
+    return f"it ended the process that verified it ({how}){during}: {visible(said) or 'it said nothing'}"
 
 
 def _path(order: Order) -> Sequence[str]:

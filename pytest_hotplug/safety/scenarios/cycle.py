@@ -13,7 +13,6 @@ from typing import Any
 
 from pytest_hotplug.safety.checks import ALL
 from pytest_hotplug.safety.evidence import Cycle, Phase, Thing
-from pytest_hotplug.safety.order import Order
 from pytest_hotplug.safety.places import Places
 from pytest_hotplug.safety.stage import CannotPlay, Stage, settle
 from pytest_hotplug.safety.subject import Subject
@@ -23,11 +22,10 @@ __all__ = ["play"]
 _PATIENCE = 1.0  # seconds that threads get to come to their end
 
 
-def play(order: Order) -> Cycle:
+def play(stage: Stage) -> Cycle:
     """Play the scenario and return what was seen."""
-    cycle = Cycle(reloads=order.reloads)
+    cycle = Cycle(reloads=stage.order.reloads)
     try:
-        stage = Stage(order)
         places = Places(stage.public, str(stage.directory))
         places.listen()
         subject = Subject(stage.public, places)
@@ -48,6 +46,7 @@ def _second_life(cycle: Cycle, stage: Stage, subject: Subject) -> None:
     stage.load()
     _take(cycle, "loaded", subject)
     for number in range(1, cycle.reloads + 1):
+        stage.tell(f"reload {number} of {cycle.reloads}")
         stage.reload()
         _take(cycle, f"reload {number}", subject)
     cycle.survivors += stage.survivors("reloads")

@@ -9,22 +9,21 @@ from array import array
 import psutil
 
 from pytest_hotplug.safety.evidence import Memory
-from pytest_hotplug.safety.order import Order
 from pytest_hotplug.safety.stage import CannotPlay, Stage, settle
 
 __all__ = ["play"]
 
 
-def play(order: Order) -> Memory:
+def play(stage: Stage) -> Memory:
     """Play the scenario and return what was counted."""
-    memory = Memory()
+    memory, order = Memory(), stage.order
     process = psutil.Process()
     # Made beforehand: a list of numbers would grow by a block with each that it gets.
     blocks, objects, rss = (array("q", bytes(8 * order.reloads)) for _ in range(3))
     try:
-        stage = Stage(order)
         stage.load()
         for number in range(-order.warm_ups, order.reloads):
+            stage.tell(f"reload {number + order.warm_ups + 1} of {order.warm_ups + order.reloads}")
             stage.reload()
             settle()
             if number >= 0:
