@@ -212,8 +212,9 @@ class Loader:
     def _entry(self, found: Found, namespace: Namespace, entry: EntryPoint | None, manifest: Manifest) -> Entry | None:
         if entry is None:
             return None
-        function = self._function(found, namespace, entry, manifest, "entry")
-        own = Entry.of(function, self._injectable)
+        with _Pointing("import", found, None):  # a module may make its names up, and fail at that
+            function = self._function(found, namespace, entry, manifest, "entry")
+            own = Entry.of(function, self._injectable)
         return replace(own, injected=own.injected - set(manifest.parameters))
 
     @staticmethod

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Check", "Finding", "Level", "Scenario"]
 
 Level = Literal["fast", "full"]
-Scenario = Literal["cycle", "memory", "content", "faults", "calls", "upgrade"]
+Scenario = Literal["cycle", "memory", "edits", "calls", "upgrade"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,12 +13,15 @@ import msgspec
 from pytest_hotplug.reloader.child_process import answering, end_with_the_parent, say
 from pytest_hotplug.reloader.preflight import read
 from pytest_hotplug.safety.check import Scenario
+from pytest_hotplug.safety.checks import ALL
 from pytest_hotplug.safety.order import Order
 from pytest_hotplug.safety.stage import Stage
 
 __all__ = ["main"]
 
 _PLAYED_BY: Mapping[Scenario, str] = {"cycle": "cycle", "memory": "memory"}  # the others are attempts
+
+_TAKES = {check.id: check.take for check in ALL if check.take is not None}
 
 
 def main(told: Any) -> NoReturn:
@@ -27,6 +30,6 @@ def main(told: Any) -> NoReturn:
     answers = answering()
     order = read(told, Order)
     scenario = import_module(f"pytest_hotplug.safety.scenarios.{_PLAYED_BY.get(order.scenario, 'attempts')}")
-    stage = Stage(order, lambda step: say(answers, json.dumps(step)))
+    stage = Stage(order, lambda step: say(answers, json.dumps(step)), _TAKES)
     say(answers, msgspec.json.encode(scenario.play(stage)).decode())
     os._exit(0)  # what the plugin left running must not keep the child

@@ -21,10 +21,6 @@ class Files:
             if path.is_file() and "__pycache__" not in path.parts
         }
 
-    def of_code(self) -> list[str]:
-        """Return the names of the Python files."""
-        return [name for name in self.original if name.endswith(".py")]
-
     def write(self, name: str, content: bytes) -> None:
         """Save a file at once: whoever reads it meanwhile gets the old or the new content, never a part."""
         path = self.directory / name
@@ -32,6 +28,27 @@ class Files:
         beside = path.with_name(f".{path.name}.hotplug-new")
         beside.write_bytes(content)
         os.replace(beside, path)
+
+    def lay_down(self, edit: Mapping[str, bytes | None]) -> None:
+        """Save files by relative name; those without content are removed."""
+        for name, content in edit.items():
+            if content is None:
+                (self.directory / name).unlink()
+            else:
+                self.write(name, content)
+
+    def holds(self, edit: Mapping[str, bytes | None]) -> bool:
+        """Tell whether what was laid down is still what lies there."""
+        return all(self._content_of(name) == content for name, content in edit.items())
+
+    def changed(self) -> list[str]:
+        """Return the names of files whose content is not the original one, new and missing ones included."""
+        there = Files(self.directory).original
+        return sorted(name for name in {*there, *self.original} if there.get(name) != self.original.get(name))
+
+    def discard(self) -> None:
+        """Remove the directory with all that is in it."""
+        shutil.rmtree(self.directory)
 
     def restore(self) -> None:
         """Lay down what was there when this was made, and nothing else; files that are so already stay untouched."""

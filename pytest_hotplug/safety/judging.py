@@ -33,8 +33,9 @@ def judge(check: Check, evidence: Evidence) -> Judged:
     if evidence.failed:
         return Judged(check, "error", reason=evidence.failed)
     if isinstance(evidence, Attempts):
-        if check.id in evidence.broken:
-            return Judged(check, "error", reason=evidence.broken[check.id])
+        broken = evidence.broken.get(check.id, "")
+        if broken and not any(finding.severity == "error" for finding in evidence.found[check.id]):
+            return Judged(check, "error", reason=broken)
         if check.id in evidence.skipped:
             return Judged(check, "skipped", reason=evidence.skipped[check.id])
         if not evidence.counts.get(check.id):

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pytest_hotplug.reloader import limits, store
 from pytest_hotplug.reloader.errors import HotplugError
+from pytest_hotplug.reloader.events import Event
 from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.holders import holders_of
 from pytest_hotplug.reloader.manager import PluginManager
+from pytest_hotplug.reloader.manifest import EntryPoint, parse_entry
 from pytest_hotplug.reloader.outcomes import KeptCurrent
-from pytest_hotplug.safety.evidence import Survivor
+from pytest_hotplug.reloader.settings import Layout
+from pytest_hotplug.safety.evidence import Phase, Survivor, Thing
 from pytest_hotplug.safety.files import Files
+from pytest_hotplug.safety.identity import number_of
 from pytest_hotplug.safety.order import Order
+from pytest_hotplug.safety.places import Places
 from pytest_hotplug.safety.probe import BadProbe, Probe, ProbedPlugin, probe_of
+from pytest_hotplug.safety.subject import Subject
 
 __all__ = ["CannotPlay", "NotTried", "Stage"]
+
+
+Take = Callable[[Subject], Mapping[str, Thing]]
+_PATIENCE = 1.0  # seconds that threads get to come to their end
+_STEP = 0.1  # seconds within which one of them must have ended, or the others are not waited for
 
 
 class CannotPlay(Exception):
@@ -32,10 +46,12 @@ class NotTried(Exception):
 class Stage:
     """One plugin in its copy, with the manager that serves it.
 
-    `tell` is called with what happens next, for whoever waits.
+    `tell` is called with what happens next, for whoever waits; `takes` are what checks see in a snapshot.
     """
 
-    def __init__(self, order: Order, tell: Callable[[str], None] = lambda step: None) -> None:
+    def __init__(
+        self, order: Order, tell: Callable[[str], None] = lambda step: None, takes: Mapping[str, Take] | None = None
+    ) -> None:
         self.order = order
         self.tell = tell
         self.name = order.plugin
@@ -50,8 +66,17 @@ class Stage:
         self.public = slot.found.public
         self.directory = slot.found.path
         self.files = Files(self.directory)
+        self.places = Places(self.public, str(self.directory))
+        self.subject = Subject(self.public, self.places)
+        self._takes = takes or {}
         self._probe: Probe | None = None
         self._edits = 0
+        self._heard: list[Event] = []
+
+    def listen(self) -> None:
+        """Begin to hear what is told about it, and what it does."""
+        self.places.listen()
+        self.manager.subscribe(lambda event: self._heard.append(event) if event.plugin == self.name else None)
 
     # -- what it is -----------------------------------------------------------------------------
 
@@ -69,14 +94,45 @@ class Stage:
         return serving
 
     @property
-    def entry_file(self) -> Path:
-        """The file with the entry, or any with code; raises CannotPlay when there is none."""
-        entry = self._slot.found.layout.entry_module.replace(".", "/") or "__init__"
-        wanted = [self.directory / f"{entry}.py", self.directory / entry / "__init__.py"]
-        there = [path for path in (*wanted, *sorted(self.directory.rglob("*.py"))) if path.is_file()]
-        if not there:
+    def layout(self) -> Layout:
+        """How its plugin dir is laid out."""
+        return self._slot.found.layout
+
+    def file_of(self, module: str) -> str | None:
+        """Return the relative name of a module's file, None when there is none of ours."""
+        place = module.replace(".", "/")
+        names = (f"{place}.py", f"{place}/__init__.py") if place else ("__init__.py",)
+        return next((name for name in names if name in self.files.original), None)
+
+    def by_name(self, text: str) -> str:
+        """Return a text with the plugin's files by their names in it, and not by where the copies lie."""
+        return text.replace(f"{self.directory}{os.sep}", "").replace(str(self.directory), self.name)
+
+    def errors(self) -> int:
+        """Return how many faults of it were told so far."""
+        return sum(event.kind == "error" for event in self._heard)
+
+    def loads(self) -> int:
+        """Return how many versions of it came to serve so far."""
+        return sum(event.kind == "loaded" for event in self._heard)
+
+    @property
+    def entry(self) -> EntryPoint | None:
+        """Where the entry of the version that serves stands, None when it has none."""
+        return parse_entry(self.serving.manifest.entry_point, plugin=self.name, path=self.directory)
+
+    @property
+    def entry_file(self) -> str:
+        """The relative name of the file with the entry, or of any with code; raises CannotPlay when there is none."""
+        of_entry = self.file_of(self.entry.module) if self.entry is not None else None
+        found = [of_entry] if of_entry is not None else self.code_files()
+        if not found:
             raise CannotPlay("it has no Python file that could be edited")
-        return there[0]
+        return found[0]
+
+    def code_files(self) -> list[str]:
+        """Return the relative names of its Python files; those that do not count to its version (tests) left out."""
+        return [name for name in self.serving.namespace.source_files() if name in self.files.original]
 
     # -- what is done with it -------------------------------------------------------------------
 
@@ -95,12 +151,18 @@ class Stage:
         if self._probe is not None:
             self._probe(ProbedPlugin(self.manager, self.name), self.manager._host.get())
 
-    def use(self) -> None:
-        """Use it as its probe says; raises CannotPlay when that fails."""
+    def failure(self, what: str) -> str:
+        """Use it, and say how that fails; "" when it doesn't."""
         try:
             self.probe()
-        except Exception as error:  # noqa: BLE001 - whatever it is, nothing can be proved with it
-            raise CannotPlay(f"its probe failed: {type(error).__name__}: {error}") from None
+        except Exception as error:  # noqa: BLE001 - the plugin's and the probe's: it is what we ask for
+            return f"{what}: {type(error).__name__}: {error}"
+        return ""
+
+    def use(self) -> None:
+        """Use it as its probe says; raises CannotPlay when that fails."""
+        if said := self.failure("its probe failed"):
+            raise CannotPlay(said)
 
     def look(self) -> Generation:
         """Check for changes as each call does, and return what serves then; raises CannotPlay when nothing does."""
@@ -119,29 +181,60 @@ class Stage:
             raise CannotPlay(f"its files are as they were, and it can't be reloaded: {_said(outcome)}")
         self.use()
 
-    def reload(self) -> None:
+    def reload(self, *, use: bool = True) -> None:
         """Let a version of another digest serve, and use it; raises CannotPlay."""
         self._edits += 1
-        with self.entry_file.open("ab") as file:
+        with (self.directory / self.entry_file).open("ab") as file:
             file.write(f"\n# reload {self._edits}\n".encode())
         outcome = self.manager.reload(self.name)
         if isinstance(outcome, KeptCurrent):
             raise CannotPlay(f"a comment more, and it can't be reloaded: {_said(outcome)}")
-        self.use()
+        if use:
+            self.use()
+
+    def reset(self) -> None:
+        """Unload it and load it anew; raises CannotPlay."""
+        self.unload()
+        self.load()
 
     def unload(self) -> None:
         """Let it serve no more, and wait until all that its end takes is done."""
         self.manager.unload(self.name)
         self.manager._hot_loader._retirement.join(self.manager.settings.retire_timeout)
 
-    def survivors(self, after: str) -> list[Survivor]:
-        """Return who holds old versions, once garbage is collected."""
+    def snapshot(self) -> Phase:
+        """Look at everything outside that a check wants to see, once garbage is collected and threads have ended."""
+        settle()
+        self._let_threads_end()
+        return {check: dict(take(self.subject)) for check, take in self._takes.items()}
+
+    def _let_threads_end(self) -> None:
+        """Wait for threads that were told to end, for as long as some do."""
+        deadline = time.monotonic() + _PATIENCE
+        left = self._threads()
+        while left and time.monotonic() < deadline:
+            left[0].join(_STEP)
+            before, left = left, self._threads()
+            if len(left) == len(before):
+                return
+
+    def _threads(self) -> list[threading.Thread]:
+        return [thread for thread in list(self.places.threads) if thread.is_alive()]
+
+    def living(self) -> frozenset[int]:
+        """Return a number for each version whose code is still in memory, once garbage is collected."""
+        settle()
+        return frozenset(number_of(canary) for weak in self._slot.living() if (canary := weak()) is not None)
+
+    def survivors(self, after: str, known: frozenset[int] = frozenset()) -> list[Survivor]:
+        """Return who holds old versions, once garbage is collected, those that are `known` to live left out."""
         settle()
         serving = self.manager._registry.serving.get(self.name)
         canary = serving.namespace.canary if serving is not None else None
+        living = [weak for weak in self._slot.living() if number_of(weak()) not in known]
         return [
             Survivor(after=after, generation=h.generation, held=h.held, place=h.place, chain=h.chain)
-            for h in holders_of(self._slot.living(), canary, self.public)
+            for h in holders_of(living, canary, self.public)
         ]
 
 

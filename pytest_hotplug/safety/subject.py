@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_hotplug.reloader.ledger import CANARY
 from pytest_hotplug.safety.evidence import Thing
+from pytest_hotplug.safety.identity import number_of
 from pytest_hotplug.safety.places import Places
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def described(value: object) -> str:
     if value is None or isinstance(value, (int, str)):
         return str(value)
     name = getattr(value, "__qualname__", None) or f"a {type(value).__qualname__}"
-    return f"{name} ({id(value):x})"
+    return f"{name} (object {number_of(value)})"
 
 
 def open_descriptors() -> list[tuple[int, str]]:

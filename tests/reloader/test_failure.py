@@ -51,6 +51,16 @@ def refuse(manager: PluginManager) -> KeptCurrent:
     return outcome
 
 
+def test_a_module_that_fails_to_make_its_entry_up_is_refused(good: PluginManager, shop: Workshop) -> None:
+    """Looking the entry up executes the plugin's code: what that raises is the plugin's fault, and goes no further."""
+    shop.plugin(
+        "sturdy", "def __getattr__(name):\n    if name == 'run':\n        return unknown\n    raise AttributeError\n"
+    )
+    outcome = refuse(good)
+    assert outcome.error is not None
+    assert "unknown" in str(outcome.error)
+
+
 BAD_MAINS = {
     "syntax": ("def run(:\n    pass\n", "syntax-error", 1, "SyntaxError"),
     "null-byte": ("def run(): return 1\n\0", "syntax-error", None, "null"),

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from pytest_hotplug.safety.check import Check
 from pytest_hotplug.safety.checks import (
+    bad_manifest_kept,
+    change_is_seen,
     environ_unchanged,
     gc_state_unchanged,
+    half_written_kept,
     hooks_unchanged,
+    identical_content_no_reload,
+    import_error_kept,
     memory_native,
     memory_slope,
+    missing_entry_kept,
     no_atexit_growth,
     no_foreign_modules_purged,
     no_handler_growth,
@@ -24,7 +30,10 @@ from pytest_hotplug.safety.checks import (
     no_warning_filters,
     old_modules_die,
     process_state_unchanged,
+    side_effects_rolled_back,
+    syntax_error_kept,
     sys_path_unchanged,
+    teardown_failure_contained,
     unraisable_clean,
 )
 
@@ -53,4 +62,13 @@ ALL: tuple[Check, ...] = (
     memory_slope.CHECK,
     memory_native.CHECK,
     unraisable_clean.CHECK,
+    identical_content_no_reload.CHECK,
+    change_is_seen.CHECK,
+    syntax_error_kept.CHECK,
+    import_error_kept.CHECK,
+    missing_entry_kept.CHECK,
+    bad_manifest_kept.CHECK,
+    half_written_kept.CHECK,
+    side_effects_rolled_back.CHECK,
+    teardown_failure_contained.CHECK,
 )

@@ -6,6 +6,7 @@ import logging
 
 from pytest_hotplug.safety.check import Check
 from pytest_hotplug.safety.evidence import Thing
+from pytest_hotplug.safety.identity import number_of
 from pytest_hotplug.safety.leftovers import leftovers
 from pytest_hotplug.safety.subject import Subject, described
 
@@ -27,9 +28,9 @@ def _take(subject: Subject) -> dict[str, Thing]:
         for handler in logger.handlers:
             place = subject.places.handlers.get(handler, "")
             text = f"a {type(handler).__name__} of logger {name!r}"
-            found[f"{name} {id(handler)}"] = subject.thing(text, handler, place)
+            found[f"{name} {number_of(handler)}"] = subject.thing(text, handler, place)
         for one in logger.filters:
-            found[f"{name} {id(one)}"] = subject.thing(f"a filter of logger {name!r}", one)
+            found[f"{name} {number_of(one)}"] = subject.thing(f"a filter of logger {name!r}", one)
     return found
 
 

@@ -7,6 +7,7 @@ import threading
 
 from pytest_hotplug.safety.check import Check
 from pytest_hotplug.safety.evidence import Thing
+from pytest_hotplug.safety.identity import number_of
 from pytest_hotplug.safety.leftovers import leftovers
 from pytest_hotplug.safety.subject import Subject
 
@@ -15,7 +16,7 @@ __all__ = ["CHECK"]
 
 def _take(subject: Subject) -> dict[str, Thing]:
     threads = [thread for thread in threading.enumerate() if not thread.name.startswith("hotplug-")]
-    found = {f"{thread.ident}": _described(subject, thread) for thread in threads}
+    found = {f"{number_of(thread)}": _described(subject, thread) for thread in threads}
     bare = _thread._count() - len([t for t in threading.enumerate() if t is not threading.main_thread()])
     return found | {f"bare {n}": subject.thing("a thread started by _thread.start_new_thread") for n in range(bare)}
 

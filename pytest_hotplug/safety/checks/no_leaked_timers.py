@@ -7,6 +7,7 @@ import threading
 
 from pytest_hotplug.safety.check import Check
 from pytest_hotplug.safety.evidence import Thing
+from pytest_hotplug.safety.identity import number_of
 from pytest_hotplug.safety.leftovers import leftovers
 from pytest_hotplug.safety.subject import Subject
 
@@ -31,7 +32,7 @@ def _take(subject: Subject) -> dict[str, Thing]:
         for handle in list(getattr(loop, "_scheduled", ())):
             callback = getattr(handle, "_callback", None)
             if callback is not None and subject.owns(callback):
-                found[f"loop {number} {id(handle)}"] = subject.thing(
+                found[f"loop {number} {number_of(handle)}"] = subject.thing(
                     "a callback that an event loop will call", callback
                 )
     return found

@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_hotplug.safety.check import Check
 from pytest_hotplug.safety.evidence import Thing
+from pytest_hotplug.safety.identity import number_of
 from pytest_hotplug.safety.leftovers import leftovers
 from pytest_hotplug.safety.subject import Subject
 
@@ -25,7 +26,7 @@ def _take(subject: Subject) -> dict[str, Thing]:
         for attribute, value in _attributes(module):
             if subject.owns(value):
                 full = f"{name}.{attribute}"
-                found[f"{full} {id(value)}"] = subject.thing(f"{full} is the plugin's", value)
+                found[f"{full} {number_of(value)}"] = subject.thing(f"{full} is the plugin's", value)
     return found
 
 

@@ -6,6 +6,7 @@ import warnings
 
 from pytest_hotplug.safety.check import Check
 from pytest_hotplug.safety.evidence import Thing
+from pytest_hotplug.safety.identity import number_of
 from pytest_hotplug.safety.leftovers import leftovers
 from pytest_hotplug.safety.subject import Subject, described
 
@@ -17,7 +18,7 @@ def _take(subject: Subject) -> dict[str, Thing]:
     for action, message, category, module, line in warnings.filters:
         assert isinstance(category, type), "a filter is added for one class"
         pattern = getattr(message, "pattern", message)
-        key = f"{action} {pattern} {category} {getattr(module, 'pattern', module)} {line} {id(category)}"
+        key = f"{action} {pattern} {category} {getattr(module, 'pattern', module)} {line} {number_of(category)}"
         text = f"a warnings filter: {action} {category.__name__}" + (f" {pattern!r}" if pattern else "")
         found[key] = subject.thing(text, category, subject.places.filters.get((action, category), ""))
     return found

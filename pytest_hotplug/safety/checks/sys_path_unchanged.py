@@ -6,6 +6,7 @@ import sys
 
 from pytest_hotplug.safety.check import Check
 from pytest_hotplug.safety.evidence import Thing
+from pytest_hotplug.safety.identity import number_of
 from pytest_hotplug.safety.leftovers import leftovers
 from pytest_hotplug.safety.subject import Subject
 
@@ -18,7 +19,7 @@ def _take(subject: Subject) -> dict[str, Thing]:
     }
     for name in ("meta_path", "path_hooks"):
         for entry in getattr(sys, name):
-            found[f"{name} {id(entry)}"] = subject.thing(f"an entry of sys.{name}", entry)
+            found[f"{name} {number_of(entry)}"] = subject.thing(f"an entry of sys.{name}", entry)
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from pytest_hotplug.safety.check import Check
 from pytest_hotplug.safety.checks import ALL
 from pytest_hotplug.safety.evidence import Attempts
@@ -14,13 +16,19 @@ def play(stage: Stage) -> Attempts:
     """Play every check of the order's scenario and return what came of it."""
     attempts = Attempts()
     try:
+        stage.listen()
         stage.load()
-        for check in ALL:
-            if check.scenario == stage.order.scenario:
-                _try(check, stage, attempts)
-                stage.restore()
     except CannotPlay as error:
-        attempts.failed = str(error)
+        attempts.failed = stage.by_name(str(error))
+        return attempts
+    checks = [check for check in ALL if check.scenario == stage.order.scenario]
+    for number, check in enumerate(checks):
+        _try(check, stage, attempts)
+        try:
+            stage.restore()
+        except CannotPlay as error:
+            attempts.broken |= {later.id: stage.by_name(f"after {check.id}: {error}") for later in checks[number + 1 :]}
+            break
     return attempts
 
 
@@ -33,8 +41,8 @@ def _try(check: Check, stage: Stage, attempts: Attempts) -> None:
             attempts.counts[check.id] += 1
             stage.tell(f"{check.id}, attempt {attempts.counts[check.id]}")
             if finding is not None:
-                found.append(finding)
+                found.append(msgspec.structs.replace(finding, message=stage.by_name(finding.message)))
     except NotTried as reason:
         attempts.skipped[check.id] = str(reason)
     except CannotPlay as error:
-        attempts.broken[check.id] = str(error)
+        attempts.broken[check.id] = stage.by_name(str(error))

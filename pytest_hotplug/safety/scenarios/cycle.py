@@ -7,74 +7,47 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 import warnings
 from typing import Any
 
-from pytest_hotplug.safety.checks import ALL
-from pytest_hotplug.safety.evidence import Cycle, Phase, Thing
+from pytest_hotplug.safety.evidence import Cycle, Thing
 from pytest_hotplug.safety.places import Places
-from pytest_hotplug.safety.stage import CannotPlay, Stage, settle
-from pytest_hotplug.safety.subject import Subject
+from pytest_hotplug.safety.stage import CannotPlay, Stage
 
 __all__ = ["play"]
-
-_PATIENCE = 1.0  # seconds that threads get to come to their end
 
 
 def play(stage: Stage) -> Cycle:
     """Play the scenario and return what was seen."""
     cycle = Cycle(reloads=stage.order.reloads)
     try:
-        places = Places(stage.public, str(stage.directory))
+        places = stage.places
         places.listen()
-        subject = Subject(stage.public, places)
         _hear_what_nobody_catches(cycle, places)
-        _take(cycle, "cold", subject)
+        cycle.phases["cold"] = stage.snapshot()
         stage.load()
         stage.unload()
-        _take(cycle, "baseline", subject)
+        cycle.phases["baseline"] = stage.snapshot()
         places.permanent.clear()
-        _second_life(cycle, stage, subject)
+        _second_life(cycle, stage)
         cycle.permanent = places.permanent
     except CannotPlay as error:
-        cycle.failed = str(error)
+        cycle.failed = stage.by_name(str(error))
     return cycle
 
 
-def _second_life(cycle: Cycle, stage: Stage, subject: Subject) -> None:
+def _second_life(cycle: Cycle, stage: Stage) -> None:
     stage.load()
-    _take(cycle, "loaded", subject)
+    cycle.phases["loaded"] = stage.snapshot()
     for number in range(1, cycle.reloads + 1):
         stage.tell(f"reload {number} of {cycle.reloads}")
         stage.reload()
-        _take(cycle, f"reload {number}", subject)
+        cycle.phases[f"reload {number}"] = stage.snapshot()
     cycle.survivors += stage.survivors("reloads")
     stage.unload()
-    _take(cycle, "unloaded", subject)
+    cycle.phases["unloaded"] = stage.snapshot()
     after_reloads = {(survivor.generation, survivor.held) for survivor in cycle.survivors}
     cycle.survivors += [s for s in stage.survivors("unload") if (s.generation, s.held) not in after_reloads]
-
-
-def _take(cycle: Cycle, phase: str, subject: Subject) -> None:
-    """Look at everything that a check wants to see."""
-    settle()
-    _wait_for_threads(subject)
-    seen: Phase = {check.id: dict(check.take(subject)) for check in ALL if check.take is not None}
-    cycle.phases[phase] = seen
-
-
-def _wait_for_threads(subject: Subject) -> None:
-    """Give threads that were told to end a moment to do so."""
-    deadline = time.monotonic() + _PATIENCE
-    before = len(threading.enumerate())
-    while time.monotonic() < deadline:
-        if not any(thread in subject.places.threads for thread in threading.enumerate()):
-            return
-        time.sleep(0.01)
-        if (now := len(threading.enumerate())) == before and time.monotonic() > deadline - 0.9 * _PATIENCE:
-            return
-        before = now
 
 
 def _hear_what_nobody_catches(cycle: Cycle, places: Places) -> None:

@@ -33,5 +33,5 @@ def play(stage: Stage) -> Memory:
         memory = Memory(blocks=list(blocks), objects=list(objects), rss=list(rss))
         stage.unload()
     except CannotPlay as error:
-        memory.failed = str(error)
+        memory.failed = stage.by_name(str(error))
     return memory
