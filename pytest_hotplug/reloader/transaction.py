@@ -216,7 +216,8 @@ class _Guard:
     def end(self, transaction: Transaction) -> None:
         """Free the guard, or give it back to the load around; the caller holds `changed`."""
         outer = transaction.outer
-        transaction.work = None  # modules of what was loaded keep the transaction, and must keep nothing else
+        # Modules of what was loaded keep the transaction, and must keep nothing else: not those loaded beside them.
+        transaction.work, transaction.candidates = None, {}
         transaction._ended = True
         self.changed.ring()
         # Last: until then an end that a signal cuts short is done again.

@@ -66,6 +66,7 @@ class Stage:
         self.public = slot.found.public
         self.directory = slot.found.path
         self.files = Files(self.directory)
+        self.sources = self.files.original  # as the author wrote them, whatever is served first
         self.places = Places(self.public, str(self.directory))
         self.subject = Subject(self.public, self.places)
         self._takes = takes or {}
@@ -200,6 +201,10 @@ class Stage:
     def unload(self) -> None:
         """Let it serve no more, and wait until all that its end takes is done."""
         self.manager.unload(self.name)
+        self.let_old_versions_end()
+
+    def let_old_versions_end(self) -> None:
+        """Wait until all that the end of versions takes is done, which goes on beside."""
         self.manager._hot_loader._retirement.join(self.manager.settings.retire_timeout)
 
     def snapshot(self) -> Phase:
@@ -211,14 +216,15 @@ class Stage:
     def _let_threads_end(self) -> None:
         """Wait for threads that were told to end, for as long as some do."""
         deadline = time.monotonic() + _PATIENCE
-        left = self._threads()
+        left = self.threads()
         while left and time.monotonic() < deadline:
             left[0].join(_STEP)
-            before, left = left, self._threads()
+            before, left = left, self.threads()
             if len(left) == len(before):
                 return
 
-    def _threads(self) -> list[threading.Thread]:
+    def threads(self) -> list[threading.Thread]:
+        """Return the threads that code of the plugin started, and that run."""
         return [thread for thread in list(self.places.threads) if thread.is_alive()]
 
     def living(self) -> frozenset[int]:

@@ -24,7 +24,7 @@ import pytest
 from pytest_hotplug import KeptCurrent, PluginManager, Reloaded
 from pytest_hotplug.reloader.registry import Registry
 from pytest_hotplug.reloader.reload_thread import ReloadThread
-from tests.proof.judge import History, Witness
+from pytest_hotplug.safety.history import History, Witness
 from tests.reloader.workshop import PATIENCE, Workshop, eventually, gate, running
 from tests.threads import nervous_switching
 
@@ -214,7 +214,7 @@ class Hammer:
 
     @property
     def findings(self) -> list[Any]:
-        return [finding for witness in self.witnesses for finding in witness.findings]
+        return [finding for witness in self.witnesses for finding in witness.odd]
 
     def strike(self, seconds: float, step: Callable[[int], None], *callers: Callable[[], None]) -> None:
         """Take `step` after `step` for so long, or until somebody found something, while the callers call."""
@@ -462,7 +462,7 @@ def test_an_exception_is_a_finding() -> None:
     """A call that raises is as bad as one that answers wrongly."""
     witness = Witness(recorded())
     witness.failed(1, 2, KeyError("late"))
-    assert [finding.kind for finding in witness.findings] == ["KeyError"]
+    assert [finding.kind for finding in witness.odd] == ["KeyError"]
 
 
 # -- who is guilty is found guilty -------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from typing import Any
 
@@ -367,3 +368,17 @@ def test_while_hot_reload_is_disabled_a_first_call_looks_at_nothing_else(shop: W
     assert manager.execute("user") == 1
     manager.enable_hot_reload()
     assert manager.execute("user") == 2
+
+
+def test_an_old_version_dies_though_what_it_was_loaded_with_serves_on(shop: Workshop) -> None:
+    """Both came in one load; an edit of the dependent leaves the other alone, which must not hold what is over."""
+    manager = pair(shop)
+    shop.write("user", "main.py", f"from {shop.package}.base.main import f\ndef run(): return f() + 1\n")
+    assert manager.execute("user") == 2
+    assert manager.get_plugin_hot_info("base")["generation"] == 1
+
+    def old_ones_are_gone() -> bool:
+        gc.collect()
+        return bool(manager.get_plugin_hot_info("user")["generations_alive"] == 1)
+
+    eventually(old_ones_are_gone)

@@ -141,6 +141,7 @@ from unittest import mock
 
 T = typing.TypeVar("T")
 LOG = logging.getLogger(__name__)
+LOCK = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +176,7 @@ def run():
     with sqlite3.connect(":memory:") as base:
         base.execute("create table t (x)")
     base.close()
-    with tempfile.TemporaryDirectory() as place, mock.patch("os.getcwd", lambda: place):
+    with tempfile.TemporaryDirectory() as place, LOCK, mock.patch.object(Order, "number", 2, create=True):
         open(f"{place}/file", "w").close()
     thread = threading.Thread(target=shown, args=(1,))
     thread.start()

@@ -13,11 +13,13 @@ from pytest_hotplug.safety.checks import ALL
 from pytest_hotplug.safety.judging import judge
 from pytest_hotplug.safety.runner import Subjects, play
 from tests.safety.corpus import CLEAN, UNSAFE
+from tests.safety.corpus_calls import UNSAFE_CALLS
 from tests.safety.corpus_edits import UNSAFE_EDITS
 
 _PLUGINS: dict[str, dict[str, dict[str, str]]] = {
     **{check: {name: {"main.py": source} for name, source in plugins.items()} for check, plugins in UNSAFE.items()},
     **UNSAFE_EDITS,
+    **UNSAFE_CALLS,
 }
 _CASES = [(check, name) for check, plugins in _PLUGINS.items() for name in plugins]
 

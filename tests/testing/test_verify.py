@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 LEAKS = "import threading\n\n\ndef run():\n    threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
-CHECKS = 31
+CHECKS = 34
 
 
 def write_plugin(root: Path, name: str, source: str, verify: Any = None) -> Path:
@@ -48,8 +48,8 @@ def test_what_a_reload_leaves_behind_is_told_with_its_line_and_what_to_do(tmp_pa
     assert done.returncode == 1
     assert "main.py:5: thread that runs Event.wait: 1 more with each reload, 7 left after unload" in done.stdout
     assert "Start it with context.thread()" in done.stdout
-    # Two checks of memory and one of ends that hang take longer, and one ordinary test passes.
-    assert f"1 failed, {CHECKS - 3} passed" in done.stdout
+    # Two checks of memory, one of ends that hang and three of calls take longer, and one ordinary test passes.
+    assert f"1 failed, {CHECKS - 6} passed" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_an_exception_is_reported_narrowed_and_ends(tmp_path: Path) -> None:
 def test_workers_share_no_plugin(tmp_path: Path) -> None:
     """-n: a plugin's scenario is played in one of them."""
     for name in ("one", "two"):
-        write_plugin(tmp_path, name, "def run():\n    return 1\n")
+        write_plugin(tmp_path, name, "def run():\n    return 1\n", {"probe": {}})
     done = run_pytest(tmp_path, "-p", "xdist", "--hotplug-verify", "-n", "2", "--dist", "loadgroup")
     assert f"{2 * CHECKS + 2} passed" in done.stdout
 

@@ -8,6 +8,7 @@ from pytest_hotplug.safety.check import Check
 from pytest_hotplug.safety.checks import ALL
 from pytest_hotplug.safety.evidence import Attempts
 from pytest_hotplug.safety.stage import CannotPlay, NotTried, Stage
+from pytest_hotplug.safety.versions import mark
 
 __all__ = ["play"]
 
@@ -17,6 +18,8 @@ def play(stage: Stage) -> Attempts:
     attempts = Attempts()
     try:
         stage.listen()
+        if stage.order.scenario == "calls":
+            mark(stage)
         stage.load()
     except CannotPlay as error:
         attempts.failed = stage.by_name(str(error))

@@ -107,6 +107,8 @@ class SafetyItem(pytest.Item):
         self._note(judged)
         if judged.outcome == "xfailed":
             pytest.xfail(judged.reason)
+        if judged.outcome == "skipped":
+            pytest.skip(judged.reason)
         if judged.outcome in ("failed", "error"):
             raise Unsafe(told(self.file.plugin, judged))
 

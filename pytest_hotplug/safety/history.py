@@ -13,13 +13,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-__all__ = ["Finding", "History", "Witness"]
+__all__ = ["History", "Odd", "Witness"]
 
-MOST_FINDINGS = 20  # that one witness keeps; the first tell enough
+MOST_ODD = 20  # that one witness keeps; the first tell enough
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Odd:
     """A call that no legal run could have answered so."""
 
     kind: str  # torn, stale, "from the future", "never published", or the name of an exception
@@ -44,12 +44,12 @@ class History:
         yield
         self.done.append(time.perf_counter())
 
-    def judge(self, start: float, end: float, answer: Sequence[int]) -> Finding | None:
+    def judge(self, start: float, end: float, answer: Sequence[int]) -> Odd | None:
         """Return what is wrong with a call that answered these tokens, one for each place it looked at."""
         oldest = max(bisect_left(self.done, start) - 1, 0)
         legal = self.tokens[oldest : bisect_right(self.begun, end)]
         if len(set(answer)) != 1:
-            return Finding("torn", (start, end), answer, tuple(legal))
+            return Odd("torn", (start, end), answer, tuple(legal))
         if (token := answer[0]) in legal:
             return None
         if token not in self.tokens:
@@ -58,7 +58,7 @@ class History:
             kind = "stale"
         else:
             kind = "from the future"
-        return Finding(kind, (start, end), answer, tuple(legal))
+        return Odd(kind, (start, end), answer, tuple(legal))
 
 
 class Witness:
@@ -69,7 +69,7 @@ class Witness:
     def __init__(self, history: History) -> None:
         self._history = history
         self._calls: list[tuple[float, float, Sequence[int]]] = []
-        self.findings: list[Finding] = []
+        self.odd: list[Odd] = []
         self.calls = 0
         self.seen: set[int] = set()
 
@@ -81,7 +81,7 @@ class Witness:
     def failed(self, start: float, end: float, error: BaseException) -> None:
         """Record a call that raised, which no call may."""
         self.calls += 1
-        self._add(Finding(type(error).__name__, (start, end), repr(error)))
+        self._add(Odd(type(error).__name__, (start, end), repr(error)))
 
     def judge(self) -> None:
         """Judge what was recorded since the last time, and forget it."""
@@ -92,6 +92,6 @@ class Witness:
             if (finding := self._history.judge(start, end, answer)) is not None:
                 self._add(finding)
 
-    def _add(self, finding: Finding) -> None:
-        if len(self.findings) < MOST_FINDINGS:
-            self.findings.append(finding)
+    def _add(self, finding: Odd) -> None:
+        if len(self.odd) < MOST_ODD:
+            self.odd.append(finding)

@@ -1,0 +1,117 @@
+"""Calls that go on while versions change are answered by one version each, and by none that is over."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Self
+
+from pytest_hotplug.safety.check import Check
+from pytest_hotplug.safety.finding import Finding
+from pytest_hotplug.safety.findings import attempted
+from pytest_hotplug.safety.history import Odd, Witness
+from pytest_hotplug.safety.stage import NotTried, Stage
+from pytest_hotplug.safety.versions import Versions
+
+__all__ = ["CHECK"]
+
+_THREADS = 3
+_VERSIONS = 20
+_PAUSE = 0.01  # seconds between versions, in which calls are made
+_SWITCH = 0.00005  # seconds after which Python lets another thread go on: 100 times sooner than it does
+_PATIENCE = 10.0  # seconds within which the last calls must come to their end
+_TOLD = 3  # calls of each kind that are told
+
+
+def _attempt(stage: Stage) -> Iterator[Finding | None]:
+    versions = Versions(stage)
+    with _Callers(versions) as alone:
+        alone.wait(_PAUSE * _VERSIONS)
+    if failed := [odd for odd in alone.odd() if not odd.legal]:  # it raised
+        raise NotTried(f"its calls fail beside each other, also while no version changes: {failed[0].answer}")
+    with _Callers(versions) as callers:
+        for _ in range(_VERSIONS):
+            callers.wait(_PAUSE)
+            versions.publish()
+            yield None
+        callers.wait(_PAUSE)
+    if callers.hang:
+        yield Finding(message="a call does not come back while versions change")
+    stage.tell(f"{callers.calls} calls while {_VERSIONS} versions came")
+    yield from _told(callers.odd())
+
+
+class _Callers:
+    """Threads that use the plugin over and over, for as long as the block lasts."""
+
+    def __init__(self, versions: Versions) -> None:
+        self._over = threading.Event()
+        self._witnesses = [Witness(versions.history) for _ in range(_THREADS)]
+        self._threads = [
+            threading.Thread(
+                target=_call, args=(versions, witness, self._over), name="hotplug-verify-call", daemon=True
+            )
+            for witness in self._witnesses
+        ]
+        self.hang = False
+
+    def wait(self, seconds: float) -> None:
+        """Let them call for a while."""
+        self._over.wait(seconds)
+
+    @property
+    def calls(self) -> int:
+        """How many calls were made."""
+        return sum(witness.calls for witness in self._witnesses)
+
+    def odd(self) -> list[Odd]:
+        """Return the calls that no legal run could have answered so."""
+        return [odd for witness in self._witnesses for odd in witness.odd]
+
+    def __enter__(self) -> Self:
+        self._interval = sys.getswitchinterval()
+        sys.setswitchinterval(_SWITCH)
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        sys.setswitchinterval(self._interval)
+        for thread in self._threads:
+            thread.join(_PATIENCE)
+            self.hang = self.hang or thread.is_alive()
+
+
+def _call(versions: Versions, witness: Witness, over: threading.Event) -> None:
+    while not over.is_set():
+        start = time.perf_counter()
+        try:
+            tokens = versions.call()
+        except Exception as error:  # noqa: BLE001 - whatever it is: alone, this call does not fail
+            witness.failed(start, time.perf_counter(), error)
+        else:
+            witness.saw(start, time.perf_counter(), tokens)
+    witness.judge()
+
+
+def _told(calls: list[Odd]) -> Iterator[Finding]:
+    kinds: dict[str, list[str]] = {}
+    for odd in calls:
+        said = f"by version {odd.answer} of {odd.legal}" if odd.legal else str(odd.answer)
+        kinds.setdefault(odd.kind, []).append(said)
+    for kind, answers in kinds.items():
+        yield Finding(message=f"calls were answered {kind} while versions changed: {'; '.join(answers[:_TOLD])}")
+
+
+CHECK = Check(
+    id="every_call_old_or_new",
+    title="Every call is answered by one version, the old or the new",
+    remedy="Let calls reach the plugin's own objects only by its own names, not by what another module keeps for it.",
+    scenario="calls",
+    level="full",
+    attempt=_attempt,
+    judge=attempted,
+)
