@@ -39,7 +39,7 @@ class Cycle(msgspec.Struct, kw_only=True):
     """One life of a plugin: loaded, reloaded `reloads` times with changed content, unloaded.
 
     `failed` says why that could not be done. The phases in order: cold, baseline (after a
-    first life, the warm-up), loaded, reload 1 to n, unloaded.
+    first life, the warm-up), loaded, reload 1 to n, unloaded. `skipped` says why a check could not look.
     """
 
     reloads: int = 0
@@ -47,6 +47,7 @@ class Cycle(msgspec.Struct, kw_only=True):
     survivors: list[Survivor] = []
     unraisable: list[Thing] = []
     permanent: list[Thing] = []
+    skipped: dict[str, str] = {}
     failed: str = ""
 
 

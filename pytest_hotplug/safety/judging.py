@@ -32,12 +32,12 @@ def judge(check: Check, evidence: Evidence) -> Judged:
     """Judge one check by the evidence of its scenario."""
     if evidence.failed:
         return Judged(check, "error", reason=evidence.failed)
+    if not isinstance(evidence, Memory) and check.id in evidence.skipped:
+        return Judged(check, "skipped", reason=evidence.skipped[check.id])
     if isinstance(evidence, Attempts):
         broken = evidence.broken.get(check.id, "")
         if broken and not any(finding.severity == "error" for finding in evidence.found[check.id]):
             return Judged(check, "error", reason=broken)
-        if check.id in evidence.skipped:
-            return Judged(check, "skipped", reason=evidence.skipped[check.id])
         if not evidence.counts.get(check.id):
             return Judged(check, "error", reason="nothing was tried")  # never green without having proved something
     findings = tuple(sorted(check.judge(check, evidence), key=lambda finding: finding.severity))

@@ -19,6 +19,7 @@ from pytest_hotplug.reloader.manager import PluginManager
 from pytest_hotplug.reloader.manifest import EntryPoint, parse_entry
 from pytest_hotplug.reloader.outcomes import KeptCurrent
 from pytest_hotplug.reloader.settings import Layout
+from pytest_hotplug.safety.errors import CannotPlay, NotTried
 from pytest_hotplug.safety.evidence import Phase, Survivor, Thing
 from pytest_hotplug.safety.files import Files
 from pytest_hotplug.safety.identity import number_of
@@ -33,14 +34,6 @@ __all__ = ["CannotPlay", "NotTried", "Stage"]
 Take = Callable[[Subject], Mapping[str, Thing]]
 _PATIENCE = 1.0  # seconds that threads get to come to their end
 _STEP = 0.1  # seconds within which one of them must have ended, or the others are not waited for
-
-
-class CannotPlay(Exception):
-    """The plugin can't be verified; the text says why."""
-
-
-class NotTried(Exception):
-    """A check does not apply to this plugin, or can't be tried here; the text says why."""
 
 
 class Stage:
@@ -68,8 +61,9 @@ class Stage:
         self.files = Files(self.directory)
         self.sources = self.files.original  # as the author wrote them, whatever is served first
         self.places = Places(self.public, str(self.directory))
-        self.subject = Subject(self.public, self.places)
+        self.subject = Subject(self.public, self.places, order.settings.verify_registries)
         self._takes = takes or {}
+        self.not_seen: dict[str, str] = {}  # check id -> why it can't look
         self._probe: Probe | None = None
         self._edits = 0
         self._heard: list[Event] = []
@@ -211,7 +205,13 @@ class Stage:
         """Look at everything outside that a check wants to see, once garbage is collected and threads have ended."""
         settle()
         self._let_threads_end()
-        return {check: dict(take(self.subject)) for check, take in self._takes.items()}
+        seen: Phase = {}
+        for check, take in self._takes.items():
+            try:
+                seen[check] = dict(take(self.subject))
+            except NotTried as reason:
+                self.not_seen[check] = str(reason)
+        return seen
 
     def _let_threads_end(self) -> None:
         """Wait for threads that were told to end, for as long as some do."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pytest_hotplug.reloader.ledger import CANARY
+from pytest_hotplug.safety.errors import NotTried
 from pytest_hotplug.safety.evidence import Thing
 from pytest_hotplug.safety.identity import number_of
 from pytest_hotplug.safety.places import Places
@@ -22,9 +24,10 @@ __all__ = ["Subject", "described", "open_descriptors"]
 class Subject:
     """One plugin in one child process."""
 
-    def __init__(self, public: str, places: Places) -> None:
+    def __init__(self, public: str, places: Places, registries: Sequence[str] = ()) -> None:
         self.public = public
         self.places = places
+        self.registries = registries  # of the host, as `module:name`
 
     def owns(self, value: object) -> bool:
         """Tell whether a function, class or object was made by the plugin's code, of whatever generation."""
@@ -86,8 +89,10 @@ def described(value: object) -> str:
 
 
 def open_descriptors() -> list[tuple[int, str]]:
-    """Return what this process has open, each with what it leads to."""
+    """Return what this process has open, each with what it leads to; raises NotTried where the system lists none."""
     found = []
+    if not os.path.isdir("/proc/self/fd"):
+        raise NotTried("this system lists no descriptors under /proc/self/fd")
     for name in os.listdir("/proc/self/fd"):
         try:
             found.append((int(name), os.readlink(f"/proc/self/fd/{name}")))

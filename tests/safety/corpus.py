@@ -110,6 +110,20 @@ UNSAFE: dict[str, dict[str, str]] = {
         "a fork handler": "import os\ndef run():\n    os.register_at_fork(before=lambda: None)\n    return 1\n",
         "an audit hook": "import sys\ndef run():\n    sys.addaudithook(lambda *a: None)\n    return 1\n",
     },
+    # The host's module has `HANDLERS`, a list, and `HOOKS`, a table of lists.
+    "no_duplicate_registrations": {
+        "a function": "import hostapp\ndef handle():\n    pass\nhostapp.HANDLERS.append(handle)" + _RUN,
+        "an object in a table": "import hostapp\nclass Hook:\n    def on(self):\n        pass\ndef on_load():\n"
+        "    hostapp.HOOKS.setdefault('start', []).append(Hook())" + _RUN,
+    },
+    "no_class_cache_leak": {
+        "single dispatch": "import pkgutil\nclass Mine:\n    def it(self):\n        pass\ndef run():\n"
+        "    pkgutil.iter_importer_modules.register(Mine, Mine.it)\n    return 1\n",
+        "copyreg": "import copyreg\nclass Mine:\n    def it(self):\n        pass\ndef run():\n"
+        "    copyreg.pickle(Mine, Mine.it)\n    return 1\n",
+        "a subclass": "import abc, email.policy\nclass Mine(email.policy.Policy):\n    def it(self):\n        pass\n"
+        "abc.kept = [*getattr(abc, 'kept', []), Mine]" + _RUN,
+    },
     "unraisable_clean": {
         "in __del__": "class Bad:\n    def __del__(self):\n        raise ValueError('in del')\ndef run():\n    Bad()\n"
         "    return 1\n",

@@ -27,7 +27,9 @@ _CASES = [(check, name) for check, plugins in _PLUGINS.items() for name in plugi
 @pytest.fixture
 def subjects(tmp_path: Path) -> Subjects:
     (tmp_path / "plugins").mkdir()
-    return Subjects(Settings(), tmp_path, (Layout(tmp_path / "plugins", "plugins"),))
+    (tmp_path / "hostapp.py").write_text("HANDLERS = []\nHOOKS = {}\n")
+    settings = Settings(verify_registries=("hostapp:HANDLERS", "hostapp:HOOKS"))
+    return Subjects(settings, tmp_path, (Layout(tmp_path / "plugins", "plugins"),))
 
 
 def write(subjects: Subjects, files: Mapping[str, str]) -> str:

@@ -25,6 +25,7 @@ def _attempt(stage: Stage) -> Iterator[Finding | None]:
     last = "raise RuntimeError('hotplug: this version fails in on_load')"
     if (edit := failing_hook(stage, "on_load", last=last)) is not None:
         broken["whose on_load failed"] = edit
+    stage.snapshot()  # what a look itself imports is there from now on
     for what, (file, content) in broken.items():
         if (wrong := refused(stage, f"a version {what}", {file: content})) is not None:
             yield wrong

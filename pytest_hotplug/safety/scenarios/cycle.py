@@ -30,7 +30,7 @@ def play(stage: Stage) -> Cycle:
         cycle.phases["baseline"] = stage.snapshot()
         places.permanent.clear()
         _second_life(cycle, stage)
-        cycle.permanent = places.permanent
+        cycle.permanent, cycle.skipped = places.permanent, stage.not_seen
     except CannotPlay as error:
         cycle.failed = stage.by_name(str(error))
     return cycle

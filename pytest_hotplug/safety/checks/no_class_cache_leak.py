@@ -1,0 +1,50 @@
+"""No class of an old version is found through Python's own tables of classes: single dispatch, copyreg, subclasses."""
+
+from __future__ import annotations
+
+import copyreg
+import gc
+import sys
+from collections.abc import Iterator
+from types import FunctionType
+
+from pytest_hotplug.safety.check import Check
+from pytest_hotplug.safety.evidence import Thing
+from pytest_hotplug.safety.identity import number_of
+from pytest_hotplug.safety.leftovers import leftovers
+from pytest_hotplug.safety.subject import Subject
+
+__all__ = ["CHECK"]
+
+
+def _take(subject: Subject) -> dict[str, Thing]:
+    found = {}
+    for table, entry in _entries():
+        if subject.owns(entry):
+            name = getattr(entry, "__qualname__", type(entry).__qualname__)
+            found[f"{table} {number_of(entry)}"] = subject.thing(f"{name} in {table}", entry)
+    for kind in [kind for kind in gc.get_objects() if isinstance(kind, type) and subject.owns(kind)]:
+        for base in kind.__bases__:
+            if base is not object and not subject.owns(base):
+                table = f"the subclasses of {base.__module__}.{base.__qualname__}"
+                found[f"{table} {number_of(kind)}"] = subject.thing(f"{kind.__qualname__} in {table}", kind)
+    return found
+
+
+def _entries() -> Iterator[tuple[str, object]]:
+    for kind, reduce in list(copyreg.dispatch_table.items()):
+        yield from (("copyreg.dispatch_table", kind), ("copyreg.dispatch_table", reduce))
+    for name, module in list(sys.modules.items()):
+        for attribute, value in list(vars(module).items()):
+            if isinstance(value, FunctionType) and hasattr(value, "registry") and hasattr(value, "dispatch"):
+                for kind, function in list(value.registry.items()):
+                    yield from ((f"the registry of {name}.{attribute}", one) for one in (kind, function))
+
+
+CHECK = Check(
+    id="no_class_cache_leak",
+    title="No class of an old version stands in Python's own tables of classes",
+    remedy="Register with tables of the plugin's own, or take the class out in on_unload or by context.register().",
+    take=_take,
+    judge=leftovers,
+)
