@@ -19,7 +19,7 @@ from pytest_hotplug.reloader.errors import did_you_mean
 from pytest_hotplug.safety.checks import ALL
 from pytest_hotplug.safety.judging import Judged
 
-__all__ = ["Allowed", "BadDeclaration", "Declared", "declared_by", "excepted"]
+__all__ = ["Allowed", "BadDeclaration", "Declared", "declared_by", "excepted", "is_disabled"]
 
 
 class BadDeclaration(Exception):
@@ -59,13 +59,23 @@ def declared_by(found: Found) -> Declared:
     return declared
 
 
+def is_disabled(found: Found) -> bool:
+    """Tell whether a plugin's manifest disables it."""
+    return _manifest(found).get("enabled") is False
+
+
 def _table(found: Found) -> Any:
+    ours = _manifest(found).get("hotplug")
+    return ours.get("verify", {}) if isinstance(ours, dict) else {}  # else the load says what is wrong with it
+
+
+def _manifest(found: Found) -> Mapping[str, Any]:
     for file in found.layout.manifest:
         try:
             manifest = msgspec.json.decode((found.path / file).read_bytes())
         except (OSError, msgspec.DecodeError):
             continue  # the load says what is wrong with it
-        return (manifest.get("hotplug") or {}).get("verify", {}) if isinstance(manifest, dict) else {}
+        return manifest if isinstance(manifest, dict) else {}
     return {}
 
 

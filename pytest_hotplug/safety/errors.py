@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CannotPlay", "NotTried"]
+__all__ = ["CannotPlay", "NoTool", "NotTried"]
 
 
 class CannotPlay(Exception):
@@ -10,4 +10,8 @@ class CannotPlay(Exception):
 
 
 class NotTried(Exception):
-    """A check does not apply to this plugin, or can't be tried here; the text says why."""
+    """A check does not apply to this plugin; the text says why."""
+
+
+class NoTool(NotTried):
+    """A check can't be tried here, for lack of something that this machine doesn't have; the text says what."""

@@ -39,7 +39,8 @@ class Cycle(msgspec.Struct, kw_only=True):
     """One life of a plugin: loaded, reloaded `reloads` times with changed content, unloaded.
 
     `failed` says why that could not be done. The phases in order: cold, baseline (after a
-    first life, the warm-up), loaded, reload 1 to n, unloaded. `skipped` says why a check could not look.
+    first life, the warm-up), loaded, reload 1 to n, unloaded. `skipped` says why a check could not look,
+    and `without_tool` for which of them that is for lack of something on this machine.
     """
 
     reloads: int = 0
@@ -48,6 +49,7 @@ class Cycle(msgspec.Struct, kw_only=True):
     unraisable: list[Thing] = []
     permanent: list[Thing] = []
     skipped: dict[str, str] = {}
+    without_tool: list[str] = []
     failed: str = ""
 
 
@@ -63,11 +65,13 @@ class Memory(msgspec.Struct, kw_only=True):
 class Attempts(msgspec.Struct, kw_only=True):
     """What came of trying promises out, by check: how many attempts there were, and what they found.
 
-    `skipped` says why a check does not apply, `broken` why it could not be tried to its end.
+    `skipped` says why a check does not apply, or what there would have to be to try it (`without_tool`),
+    `broken` why it could not be tried to its end.
     """
 
     counts: dict[str, int] = {}
     found: dict[str, list[Finding]] = {}
     skipped: dict[str, str] = {}
+    without_tool: list[str] = []
     broken: dict[str, str] = {}
     failed: str = ""

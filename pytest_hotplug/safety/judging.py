@@ -19,13 +19,14 @@ class Judged:
     """What came of one check of one plugin.
 
     `reason` says why it could not be judged ("error"), does not apply ("skipped"), or is not judged by its
-    findings alone.
+    findings alone; `lacks_tool` whether it is skipped only because it can't be tried here.
     """
 
     check: Check
     outcome: Outcome
     findings: tuple[Finding, ...] = ()
     reason: str = ""
+    lacks_tool: bool = False
 
 
 def judge(check: Check, evidence: Evidence) -> Judged:
@@ -33,7 +34,8 @@ def judge(check: Check, evidence: Evidence) -> Judged:
     if evidence.failed:
         return Judged(check, "error", reason=evidence.failed)
     if not isinstance(evidence, Memory) and check.id in evidence.skipped:
-        return Judged(check, "skipped", reason=evidence.skipped[check.id])
+        lacks_tool = check.id in evidence.without_tool
+        return Judged(check, "skipped", reason=evidence.skipped[check.id], lacks_tool=lacks_tool)
     if isinstance(evidence, Attempts):
         broken = evidence.broken.get(check.id, "")
         if broken and not any(finding.severity == "error" for finding in evidence.found[check.id]):

@@ -86,7 +86,21 @@ def _play(
 ) -> Evidence:
     with tempfile.TemporaryDirectory(prefix="hotplug-verify-") as directory:
         order = _order(subjects, plugin, scenario, Path(directory), reloads, warm_ups)
-        return _evidence(order, Path(directory), timeout, tell)
+        evidence = _evidence(order, Path(directory), timeout, tell)
+        return _naming_the_real(evidence, order.layouts, subjects.layouts)
+
+
+def _naming_the_real(evidence: Evidence, copies: Iterable[Layout], real: Iterable[Layout]) -> Evidence:
+    """Return what a child saw with the paths of the plugins themselves instead of their copies'."""
+    told = msgspec.json.encode(evidence).decode()
+    for copy, layout in zip(copies, real, strict=True):
+        for path in (copy.path.resolve(), copy.path):
+            told = told.replace(_in_json(path), _in_json(layout.path))
+    return msgspec.json.decode(told, type=type(evidence))
+
+
+def _in_json(path: Path) -> str:
+    return msgspec.json.encode(str(path)).decode()[1:-1]
 
 
 def _order(subjects: Subjects, plugin: str, scenario: Scenario, directory: Path, reloads: int, warm_ups: int) -> Order:

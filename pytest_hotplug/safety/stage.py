@@ -19,7 +19,7 @@ from pytest_hotplug.reloader.manager import PluginManager
 from pytest_hotplug.reloader.manifest import EntryPoint, parse_entry
 from pytest_hotplug.reloader.outcomes import KeptCurrent
 from pytest_hotplug.reloader.settings import Layout
-from pytest_hotplug.safety.errors import CannotPlay, NotTried
+from pytest_hotplug.safety.errors import CannotPlay, NoTool, NotTried
 from pytest_hotplug.safety.evidence import Phase, Survivor, Thing
 from pytest_hotplug.safety.files import Files
 from pytest_hotplug.safety.identity import number_of
@@ -28,7 +28,7 @@ from pytest_hotplug.safety.places import Places
 from pytest_hotplug.safety.probe import BadProbe, Probe, ProbedPlugin, probe_of
 from pytest_hotplug.safety.subject import Subject
 
-__all__ = ["CannotPlay", "NotTried", "Stage"]
+__all__ = ["CannotPlay", "NoTool", "NotTried", "Stage"]
 
 
 Take = Callable[[Subject], Mapping[str, Thing]]
@@ -63,7 +63,7 @@ class Stage:
         self.places = Places(self.public, str(self.directory))
         self.subject = Subject(self.public, self.places, order.settings.verify_registries)
         self._takes = takes or {}
-        self.not_seen: dict[str, str] = {}  # check id -> why it can't look
+        self.not_seen: dict[str, NotTried] = {}  # check id -> why it can't look
         self._probe: Probe | None = None
         self._edits = 0
         self._heard: list[Event] = []
@@ -210,7 +210,7 @@ class Stage:
             try:
                 seen[check] = dict(take(self.subject))
             except NotTried as reason:
-                self.not_seen[check] = str(reason)
+                self.not_seen[check] = reason
         return seen
 
     def _let_threads_end(self) -> None:

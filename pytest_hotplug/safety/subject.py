@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pytest_hotplug.reloader.ledger import CANARY
-from pytest_hotplug.safety.errors import NotTried
+from pytest_hotplug.safety.errors import NoTool
 from pytest_hotplug.safety.evidence import Thing
 from pytest_hotplug.safety.identity import number_of
 from pytest_hotplug.safety.places import Places
@@ -89,10 +89,10 @@ def described(value: object) -> str:
 
 
 def open_descriptors() -> list[tuple[int, str]]:
-    """Return what this process has open, each with what it leads to; raises NotTried where the system lists none."""
+    """Return what this process has open, each with what it leads to; raises NoTool where the system lists none."""
     found = []
     if not os.path.isdir("/proc/self/fd"):
-        raise NotTried("this system lists no descriptors under /proc/self/fd")
+        raise NoTool("this system lists no descriptors under /proc/self/fd")
     for name in os.listdir("/proc/self/fd"):
         try:
             found.append((int(name), os.readlink(f"/proc/self/fd/{name}")))

@@ -47,6 +47,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="with --hotplug-verify: all checks (full), or those of seconds (fast)",
     )
     group.addoption(
+        "--hotplug-strict",
+        action="store_true",
+        default=None,
+        dest="hotplug_strict",
+        help="with --hotplug-verify: fail what was not proved: plugins without a probe, checks for lack of a tool",
+    )
+    group.addoption(
+        "--hotplug-report",
+        action="append",
+        default=None,
+        metavar="FILE",
+        dest="hotplug_report",
+        help="with --hotplug-verify: write a report; may be repeated; by suffix: .html .json .md .sarif",
+    )
+    group.addoption(
         "--hotplug-plugins",
         action="append",
         default=None,
@@ -120,6 +135,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("hotplug_why", "tell why tests were chosen", type="bool", default=False)
     parser.addini("hotplug_verify", "verify that plugins are safe to hot-reload", type="bool", default=False)
     parser.addini("hotplug_level", "which checks verify: fast or full", type="string", default="full")
+    parser.addini("hotplug_strict", "verify fails what was not proved", type="bool", default=False)
+    parser.addini("hotplug_report", "files for reports of what verify found", type="linelist", default=[])
     parser.addini("hotplug_watch", "watch and rerun affected tests", type="bool", default=False)
     parser.addini("hotplug_plugins", "directories that hold plugins", type="args", default=[])
     parser.addini("hotplug_poll", "seconds between two looks; negative: wait for events", type="float", default=-1.0)
@@ -166,16 +183,18 @@ def _verify(config: pytest.Config) -> None:
     """Collect plugins' manifests as well, if an option or ini asks for it."""
     wanted = given_option(config, "hotplug_verify")
     if not (config.getini("hotplug_verify") if wanted is None else wanted):
+        if given_option(config, "hotplug_report"):
+            raise pytest.UsageError("--hotplug-report tells of --hotplug-verify, which is not asked for [no-report]")
         return
     session = config.stash[SESSION]
     if session is None:
         raise pytest.UsageError("no plugin dir is configured: set --hotplug-plugins or plugin_dirs [no-plugins]")
-    from pytest_hotplug.testing.verify.items import Verification
+    from pytest_hotplug.testing.verify import begin
 
     level = given_option(config, "hotplug_level") or config.getini("hotplug_level")
     if level not in ("fast", "full"):
         raise pytest.UsageError(f"hotplug_level = {level!r}: expected fast or full [bad-setting]")
-    config.pluginmanager.register(Verification(config, session.project, level), "hotplug-verify")
+    begin(config, session.project, level)
 
 
 def _why_not_watching(config: pytest.Config) -> str:

@@ -7,7 +7,7 @@ import msgspec
 from pytest_hotplug.safety.check import Check
 from pytest_hotplug.safety.checks import ALL
 from pytest_hotplug.safety.evidence import Attempts
-from pytest_hotplug.safety.stage import CannotPlay, NotTried, Stage
+from pytest_hotplug.safety.stage import CannotPlay, NoTool, NotTried, Stage
 from pytest_hotplug.safety.versions import mark
 
 __all__ = ["play"]
@@ -47,5 +47,6 @@ def _try(check: Check, stage: Stage, attempts: Attempts) -> None:
                 found.append(msgspec.structs.replace(finding, message=stage.by_name(finding.message)))
     except NotTried as reason:
         attempts.skipped[check.id] = str(reason)
+        attempts.without_tool += [check.id] * isinstance(reason, NoTool)
     except CannotPlay as error:
         attempts.broken[check.id] = stage.by_name(str(error))

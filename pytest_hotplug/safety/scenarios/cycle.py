@@ -12,7 +12,7 @@ from typing import Any
 
 from pytest_hotplug.safety.evidence import Cycle, Thing
 from pytest_hotplug.safety.places import Places
-from pytest_hotplug.safety.stage import CannotPlay, Stage
+from pytest_hotplug.safety.stage import CannotPlay, NoTool, Stage
 
 __all__ = ["play"]
 
@@ -30,7 +30,10 @@ def play(stage: Stage) -> Cycle:
         cycle.phases["baseline"] = stage.snapshot()
         places.permanent.clear()
         _second_life(cycle, stage)
-        cycle.permanent, cycle.skipped = places.permanent, stage.not_seen
+        cycle.permanent = places.permanent
+        for check, reason in stage.not_seen.items():
+            cycle.skipped[check] = str(reason)
+            cycle.without_tool += [check] * isinstance(reason, NoTool)
     except CannotPlay as error:
         cycle.failed = stage.by_name(str(error))
     return cycle

@@ -7,19 +7,19 @@ scenario has it played in a child process, the others of that scenario judge the
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_hotplug.reloader.discovery import Found
-from pytest_hotplug.safety.check import Check, Level, Scenario
-from pytest_hotplug.safety.declared import BadDeclaration, Declared, declared_by, excepted
-from pytest_hotplug.safety.judging import Evidence, Judged, judge
-from pytest_hotplug.safety.runner import Subjects, chosen, play
+from pytest_hotplug.safety.check import Check, Level
+from pytest_hotplug.safety.judgements import Judgements
+from pytest_hotplug.safety.report.as_text import told
+from pytest_hotplug.safety.report.record import Checked, Verified
+from pytest_hotplug.safety.runner import Subjects, Tell, chosen
 from pytest_hotplug.testing.project import TestProject
-from pytest_hotplug.testing.verify.told import told
+from pytest_hotplug.testing.verify.progress import progress_of
 
 __all__ = ["MARKER", "Verification"]
 
@@ -29,37 +29,20 @@ MARKER = "hotplug_verify"
 class Verification:
     """The pytest plugin that collects manifests; registered by pytest_plugin when a run verifies."""
 
-    def __init__(self, config: pytest.Config, project: TestProject, level: Level) -> None:
+    def __init__(self, config: pytest.Config, project: TestProject, level: Level, *, strict: bool = False) -> None:
         config.addinivalue_line("markers", f"{MARKER}: a check that a plugin is safe to hot-reload")
         if not config.pluginmanager.hasplugin("xdist"):
             config.addinivalue_line("markers", "xdist_group(name): run these tests in one worker, where there are any")
-        self._subjects = Subjects(project.settings, project.root, project.layouts)
         self._plugins = project.plugins()
         self.checks = chosen(level)
-        self._evidence: dict[tuple[str, Scenario], Evidence] = {}
+        subjects = Subjects(project.settings, project.root, project.layouts)
+        self.judgements = Judgements(subjects, self._plugins, strict=strict)
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
         found = self._plugins.get(file_path.parent.name)
         if found is None or file_path.name not in found.layout.manifest or not _is_in(file_path, found):
             return None
         return ManifestFile.from_parent(parent, path=file_path, verification=self, plugin=found.name)
-
-    def judged(self, plugin: str, check: Check) -> Judged:
-        """Judge one check of a plugin, as far as its manifest excepts nothing; its scenario is played once."""
-        try:
-            declared = self.declared(plugin)
-        except BadDeclaration as error:
-            return Judged(check, "error", reason=str(error))
-        key = (plugin, check.scenario)
-        if key not in self._evidence:
-            self._evidence[key] = play(self._subjects, plugin, check.scenario, declared.timeout)
-        found = self._plugins[plugin]
-        judged = judge(check, self._evidence[key])
-        return excepted(judged, declared.allow.get(check.id), date.today(), found.path / found.layout.manifest[0])
-
-    def declared(self, plugin: str) -> Declared:
-        """Return what the plugin's manifest declares; raises BadDeclaration."""
-        return declared_by(self._plugins[plugin])
 
 
 def _is_in(path: Path, found: Found) -> bool:
@@ -98,29 +81,40 @@ class SafetyItem(pytest.Item):
         super().__init__(**kwargs)
         self.check = check
         self.file = file
+        self.verified: Verified | None = None  # once it has run
         self.add_marker(MARKER)
         # One process plays a scenario, and judges all that it shows.
         self.add_marker(pytest.mark.xdist_group(f"hotplug-verify-{file.plugin}"))
+        for marker in file.verification.judgements.declared(file.plugin).markers:
+            self.add_marker(marker)
 
     def runtest(self) -> None:
-        judged = self.file.verification.judged(self.file.plugin, self.check)
-        self._note(judged)
-        if judged.outcome == "xfailed":
-            pytest.xfail(judged.reason)
-        if judged.outcome == "skipped":
-            pytest.skip(judged.reason)
-        if judged.outcome in ("failed", "error"):
-            raise Unsafe(told(self.file.plugin, judged))
+        with progress_of(self.config) as tell:
+            checked = self._run(tell)
+        self._note(checked)
+        if checked.outcome == "xfailed":
+            pytest.xfail(checked.reason)
+        if checked.outcome == "skipped":
+            pytest.skip(checked.reason)
+        if checked.outcome == "failed":
+            raise Unsafe(told(self.file.plugin, checked))
 
-    def _note(self, judged: Judged) -> None:
-        properties: Mapping[str, object] = {"hotplug.check": self.check.id, "hotplug.outcome": judged.outcome}
+    def _run(self, tell: Tell) -> Checked:
+        plugin = self.file.plugin
+        self.verified = self.file.verification.judgements.verified(
+            plugin, self.check, lambda step: tell(f"{plugin}, {self.check.scenario}: {step}")
+        )
+        return self.verified.checks[0]
+
+    def _note(self, checked: Checked) -> None:
+        properties: Mapping[str, object] = {"hotplug.check": checked.id, "hotplug.outcome": checked.outcome}
         self.user_properties += properties.items()
-        for finding in judged.findings:
+        for finding in checked.findings:
             self.user_properties.append(("hotplug.finding", f"{finding.severity}: {finding.message}"))
             if finding.growth:
                 self.user_properties.append(("hotplug.growth", finding.growth))
-        if judged.outcome == "note":
-            self.add_report_section("call", "notes", told(self.file.plugin, judged))
+        if checked.outcome == "note":
+            self.add_report_section("call", "notes", told(self.file.plugin, checked))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> Any:  # type: ignore[override]  # text is fine
         if isinstance(excinfo.value, Unsafe):
