@@ -36,6 +36,7 @@ _COMMANDS = {
     "rollback": "keeping:rollback",
     "status": "listing:status",
     "test-plugin": "executing:test_plugin",
+    "verify": "verifying:verify",
     "wait": "deploying:wait",
     "watch": "watching:watch",
     "why": "explaining:why",

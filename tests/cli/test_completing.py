@@ -31,7 +31,7 @@ def test_commands_and_plugins_are_completed(user: User) -> None:
     user.plugin("greeter")
     user.plugin("ticker")
     assert complete(user, "hotplug st", 1) == ["status"]
-    for command in ("status", "deploy", "digest", "enable", "history", "remove", "rollback", "wait", "why"):
+    for command in ("status", "deploy", "digest", "enable", "history", "remove", "rollback", "verify", "wait", "why"):
         assert complete(user, f"hotplug {command} gr", 2) == ["greeter"]
     user.write("hotplug.toml", "broken")
     assert complete(user, "hotplug status gr", 2) == []

@@ -15,7 +15,7 @@ from tests.cli.terminal import User
 
 COMMANDS = (
     "check", "completion", "config", "demo", "deploy", "digest", "disable", "enable", "history", "init", "list",
-    "list-plugins-hot", "remove", "rollback", "run", "status", "wait", "watch", "why",
+    "list-plugins-hot", "remove", "rollback", "run", "status", "verify", "wait", "watch", "why",
 )  # fmt: skip
 
 

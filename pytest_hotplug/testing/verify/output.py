@@ -78,7 +78,9 @@ class Output:
         if self._problems and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+        if hasattr(config, "workerinput"):  # its words go nowhere, and what it would tell GitHub is a part
+            return
         report = self.report()
         terminalreporter.write_line(f"hotplug: {summary(report)}")
         try:

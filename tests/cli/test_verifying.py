@@ -1,0 +1,123 @@
+"""`hotplug verify`: whether plugins are safe to hot-reload, asked without pytest."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.terminal import User, in_a_terminal, wait_for
+from tests.reloader.workshop import eventually
+from tests.testing.watched import is_alive
+
+LEAKS = "import threading\n\n\ndef run():\n    threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+PROBED: dict[str, Any] = {"hotplug": {"verify": {"probe": {}}}}
+posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and terminals")
+
+
+@pytest.fixture
+def user(user: User, monkeypatch: pytest.MonkeyPatch) -> User:
+    """Whoever runs these tests may be a job of GitHub's; the user is none."""
+    for name in [name for name in os.environ if name.startswith("GITHUB_")]:
+        monkeypatch.delenv(name)
+    return user
+
+
+def test_what_is_found_is_told_and_reported(user: User, tmp_path: Path) -> None:
+    """The finding with its line and remedy, a line at the end, each report, and exit code 1; --json is a report too."""
+    user.plugin("leaks", LEAKS, PROBED)
+    summary = tmp_path / "summary"
+    done = user.types(
+        "verify", "--level", "fast", "--report", "out/r.json", "--report", "out/r.sarif", "--json",
+        GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(summary),
+    )  # fmt: skip
+    assert done.code == 1
+    assert done.json["source"] == "disk"
+    (plugin,) = done.json["plugins"]
+    (failed,) = [check for check in plugin["checks"] if check["outcome"] == "failed"]
+    assert failed["id"] == "no_leaked_threads"
+    assert (failed["findings"][0]["path"], failed["findings"][0]["line"]) == ("plugins/leaks/main.py", 5)
+    report = json.loads((user.here / "out/r.json").read_text())
+    assert report["plugins"] == done.json["plugins"]
+    assert (user.here / "out/r.sarif").exists()
+    assert "::error file=plugins/leaks/main.py,line=5" in done.err
+    assert "thread that runs Event.wait" in summary.read_text()
+
+
+@posix
+def test_a_person_sees_the_steps_and_then_what_was_found(user: User) -> None:
+    """On a terminal a bar shows where it is; in the end it is gone, and a clean plugin is one line."""
+    user.plugin("greeter", manifest={"hotplug": {"verify": {"probe": {"expect": {"text": "hello world"}}}}})
+    shown = in_a_terminal(user, "verify", "--level", "fast", "--strict", columns=120)
+    assert "1 of 1: greeter, cycle: reload" in shown
+    assert re.fullmatch(r"1 plugin: \d+ passed,.* 0 exceptions in force", shown.rstrip().splitlines()[-1])
+
+
+def test_only_the_named_are_verified_and_strict_wants_a_probe(user: User) -> None:
+    """Text for people: reason, promise and id; what can't be loaded is told once."""
+    user.plugin("broken", "def run(:\n")
+    user.plugin("greeter")
+    broken = user.types("verify", "broken", "--level", "fast")
+    assert broken.code == 1
+    assert broken.out.count("SyntaxError") == 1
+    assert "[no_leaked_threads]" in broken.out
+    strict = user.types("verify", "greeter", "--level", "fast", "--strict")
+    assert strict.code == 1
+    assert "name arguments and an answer in hotplug.verify.probe of its manifest" in strict.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("nobody",), 4, "[unknown-plugin]"),
+        (("greeter", "--report", "r.xml"), 4, "[unknown-report]"),
+        (("--level", "slow"), 4, "[usage]"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_played(
+    user: User, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    """Exit code 4, with the slug."""
+    user.plugin("greeter", "raise SystemExit('nobody must import this')\n")
+    done = user.types("verify", *arguments)
+    assert (done.code, said in done.err) == (code, True), done
+
+
+def test_a_project_without_plugins_is_never_green(user: User) -> None:
+    """Nothing to verify is exit code 5; a report that can't be written is 1."""
+    assert user.types("verify").code == 5
+    user.plugin("off", manifest={"enabled": False})
+    user.write("out", "a file")
+    done = user.types("verify", "--report", "out/r.json")
+    assert (done.code, "[cannot-write]" in done.err) == (1, True), done
+    done = user.types("verify")
+    assert (done.code, done.out) == (0, f"1 plugin: {checks()} skipped, 0 exceptions in force\n")
+
+
+def checks() -> int:
+    from pytest_hotplug.safety.checks import ALL
+
+    return len(ALL)
+
+
+@posix
+def test_ctrl_c_ends_it_and_leaves_no_child(user: User, tmp_path: Path) -> None:
+    """Exit code 2; the process that played, and its copies, are gone."""
+    started = tmp_path / "started"
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    user.plugin(
+        "hangs",
+        f"import os, pathlib, time\npathlib.Path({str(started)!r}).write_text(f'{{os.getpid()}}\\n')\ntime.sleep(60)\n",
+    )
+    with user.starts("verify", TMPDIR=str(temporary)) as verifying:
+        wait_for(started)
+        eventually(lambda: started.read_text().endswith("\n"), "the number of the child")
+        assert verifying.end(signal.SIGINT) == 2
+    eventually(lambda: not is_alive(int(started.read_text())), "the end of the child")
+    assert list(temporary.iterdir()) == []
