@@ -95,7 +95,7 @@ def _plugin(plugin: Verified) -> str:
 
 def _told(alike: list[Checked]) -> str:
     check = alike[0]
-    reason = f'<p class="finding error">{escape(check.reason)}</p>' if check.reason else ""
+    reason = f'<p class="finding is-error">{escape(check.reason)}</p>' if check.reason else ""
     if len(alike) == 1:
         said = f"{escape(check.title)} <code>{escape(check.id)}</code>"
     else:
@@ -111,7 +111,7 @@ def _finding(finding: Found) -> str:
     place = f'<p class="place"><code>{escape(place_of(finding))}</code></p>' if finding.path else ""
     chain = "".join(f"<li><code>{escape(held)}</code></li>" for held in finding.chain)
     return (
-        f'<div class="finding {finding.severity}">{place}{escape(finding.message)}'
+        f'<div class="finding is-{finding.severity}">{place}{escape(finding.message)}'
         + (f'<ol class="chain" aria-label="held by">{chain}</ol>' if chain else "")
         + (f'<p class="remedy">{escape(finding.remedy)}</p>' if finding.remedy else "")
         + "</div>"

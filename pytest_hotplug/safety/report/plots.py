@@ -76,7 +76,7 @@ def timeline(spans: Sequence[Span]) -> str:
     lanes = {lane: place for place, lane in enumerate(dict.fromkeys(span.lane for span in spans))}
     kinds = {kind: place % _KINDS for place, kind in enumerate(dict.fromkeys(span.kind for span in spans))}
     start, end = min(span.start for span in spans), max(span.end for span in spans)
-    width, left, height = 720, 110, _TOP + _LANE * len(lanes) + _BOTTOM
+    width, left, height = 720, 110, _TOP + _LANE * len(lanes) + _BOTTOM - 8
     scale = (width - left - _RIGHT) / (end - start or 1)
     parts = [f'<svg class="plot timeline" viewBox="0 0 {width} {height}" role="img" aria-label="what ran when">']
     for lane, place in lanes.items():
