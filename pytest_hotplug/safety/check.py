@@ -35,6 +35,7 @@ class Check:
 
     id: str
     title: str  # the promise, as a sentence
+    how: str  # what is done and looked at to prove it
     remedy: str  # what the plugin's author does when it doesn't hold
     judge: Callable[[Check, Any], Iterable[Finding]]
     scenario: Scenario = "cycle"

@@ -103,6 +103,10 @@ class Stage:
         """Return a text with the plugin's files by their names in it, and not by where the copies lie."""
         return text.replace(f"{self.directory}{os.sep}", "").replace(str(self.directory), self.name)
 
+    def _inside(self, place: str) -> str:
+        """Return a place by its name within the plugin; what holds versions knows some by their module alone."""
+        return self.by_name(place).removeprefix(f"{self.public.replace('.', '/')}/")
+
     def errors(self) -> int:
         """Return how many faults of it were told so far."""
         return sum(event.kind == "error" for event in self._heard)
@@ -239,7 +243,7 @@ class Stage:
         canary = serving.namespace.canary if serving is not None else None
         living = [weak for weak in self._slot.living() if number_of(weak()) not in known]
         return [
-            Survivor(after=after, generation=h.generation, held=h.held, place=h.place, chain=h.chain)
+            Survivor(after=after, generation=h.generation, held=h.held, place=self._inside(h.place), chain=h.chain)
             for h in holders_of(living, canary, self.public)
         ]
 

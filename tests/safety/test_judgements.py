@@ -19,7 +19,7 @@ from pytest_hotplug.safety.judging import Evidence
 from pytest_hotplug.safety.report.record import Checked, Verified
 from pytest_hotplug.safety.runner import Subjects
 
-TRIED = Check(id="change_is_seen", title="A change is seen", remedy="", judge=attempted, scenario="edits")
+TRIED = Check(id="change_is_seen", title="A change is seen", how="", remedy="", judge=attempted, scenario="edits")
 PROBE = {"probe": {"expect": 1}}
 
 

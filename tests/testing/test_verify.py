@@ -125,10 +125,15 @@ def test_without_plugins_it_says_so(tmp_path: Path) -> None:
 
 
 def test_every_check_stands_on_its_page() -> None:
-    """With its promise and its remedy."""
+    """With what it proves, how, what a failure looks like, and what to do."""
     from pytest_hotplug.safety.checks import ALL
+    from tests.safety.page import PAGE, section_of
 
-    page = (Path(__file__).parents[2] / "docs" / "reference" / "safety-checks.md").read_text()
-    lines = [f"| `{check.id}` ({check.scenario}) | {check.title} | {check.remedy} |" for check in ALL]
-    assert [line for line in lines if line not in page] == []
+    sections = PAGE.read_text(encoding="utf-8").split("\n### ")[1:]
+    known = {section.partition("`\n")[0].lstrip("`"): f"### {section}".strip() for section in sections}
+    assert sorted(known) == sorted(check.id for check in ALL)
+    for check in ALL:
+        shown = known[check.id].partition("```text\n")[2].partition("\n```")[0]
+        assert shown, check.id
+        assert known[check.id] == section_of(check, shown).strip()
     assert len(ALL) == CHECKS

@@ -53,6 +53,11 @@ def _with_version(text: str) -> bytes:
 CHECK = Check(
     id="bad_manifest_kept",
     title="A version with a broken manifest never serves",
+    how=(
+        "The manifest is cut in half, emptied, made a list, encoded otherwise, made too large, nested too "
+        "deeply, and gets a name twice, numbers that are none or beyond all bounds, half a character, and a "
+        "version that is no text."
+    ),
     remedy="Let calls need nothing of the manifest on disk (context has what it says), and let the plugin write none.",
     scenario="edits",
     attempt=_attempt,

@@ -47,6 +47,10 @@ def _edited(
 CHECK = Check(
     id="change_is_seen",
     title="Each edit serves at the next call, and all of it",
+    how=(
+        "The entry's file is edited, then once more without a change of size and time, then every other file: "
+        "each edit makes exactly one version serve, and no module of it calls code of an old one."
+    ),
     remedy="Let nothing outside the plugin keep its functions, classes and modules for the next version to find.",
     scenario="edits",
     attempt=_attempt,

@@ -23,6 +23,7 @@ def _take(subject: Subject) -> dict[str, Thing]:
 CHECK = Check(
     id="environ_unchanged",
     title="The environment is as before",
+    how="Every variable of `os.environ` with its value.",
     remedy="Hand values to whoever needs them; a variable that must be set is taken back in on_unload.",
     take=_take,
     judge=leftovers,

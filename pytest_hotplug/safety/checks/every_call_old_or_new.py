@@ -109,6 +109,12 @@ def _told(calls: list[Odd]) -> Iterator[Finding]:
 CHECK = Check(
     id="every_call_old_or_new",
     title="Every call is answered by one version, the old or the new",
+    how=(
+        "Three threads use the plugin while twenty versions are deployed, each by an exchange of its "
+        "directory; a token in every function tells which version it is of. A call must have gone through one "
+        "version alone: the newest that was there before it began, or one that came before it ended. Calls "
+        "that fail beside each other without any new version are not tried."
+    ),
     remedy="Let calls reach the plugin's own objects only by its own names, not by what another module keeps for it.",
     scenario="calls",
     level="full",

@@ -70,6 +70,10 @@ def _without_its_directory(stage: Stage) -> Finding | None:
 CHECK = Check(
     id="half_written_kept",
     title="While files are written or away, what serves goes on",
+    how=(
+        "The entry's file as a writer leaves it at sixteen places, and away; the whole directory away for a "
+        "moment. Where a part of the file is a valid program that would serve, that is a note."
+    ),
     remedy="Read data at load and keep it, or through importlib.resources; write nothing into the plugin's directory.",
     scenario="edits",
     attempt=_attempt,

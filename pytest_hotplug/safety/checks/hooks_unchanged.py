@@ -34,6 +34,10 @@ def _take(subject: Subject) -> dict[str, Thing]:
 CHECK = Check(
     id="hooks_unchanged",
     title="The interpreter's hooks are as before",
+    how=(
+        "The hooks for exceptions, display and breakpoints of `sys` and `threading`, `builtins.__import__`, "
+        "trace and profile functions, and the tools of `sys.monitoring`."
+    ),
     remedy="Set the former hook again in on_unload, or give that to context.register().",
     take=_take,
     judge=leftovers,

@@ -58,6 +58,10 @@ _STEPS: Mapping[str, Callable[[Stage], None]] = {
 CHECK = Check(
     id="identical_content_no_reload",
     title="Equal content is not loaded anew",
+    how=(
+        "After calls, touched files, files saved anew with the same bytes, also with their old times: no "
+        "version more, and the one that serves is the same."
+    ),
     remedy="Keep what the plugin writes outside its directory: what lies there is its version.",
     scenario="edits",
     attempt=_attempt,

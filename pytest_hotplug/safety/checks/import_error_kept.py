@@ -63,6 +63,11 @@ def _files(stage: Stage) -> list[str]:
 CHECK = Check(
     id="import_error_kept",
     title="A version that fails at import never serves",
+    how=(
+        "An exception, an exit, an endless recursion and an import of something not installed at the end of "
+        "the entry's module, an exception in a new module, and in each other module that a load imports. A "
+        "module that only a call imports is a note."
+    ),
     remedy="Let the import of the plugin's own modules fail: an `except` around it serves half a version.",
     scenario="edits",
     attempt=_attempt,

@@ -88,6 +88,10 @@ def _of_another(tokens: list[int], token: int, call: str) -> str:
 CHECK = Check(
     id="in_flight_completes",
     title="A call that is under way ends in the version in which it began",
+    how=(
+        "A call is parked at its first, middle and last function while the next version comes: new calls go "
+        "through the new one, the parked one ends in its own, imports included, and then that version dies."
+    ),
     remedy="Leave to a version what its running calls need: what they share with the next one must serve both.",
     scenario="calls",
     level="full",

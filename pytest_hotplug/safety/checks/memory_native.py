@@ -23,6 +23,9 @@ def _judge(check: Check, memory: Memory) -> Iterable[Finding]:
 CHECK = Check(
     id="memory_native",
     title="A reload costs no memory that Python knows nothing of",
+    how=(
+        "The same series of the resident size, at most 64 KiB per reload: what C code leaks is in no block of Python's."
+    ),
     remedy="Free in on_unload what an extension module allocated; Python's own objects are memory_slope's.",
     scenario="memory",
     level="full",

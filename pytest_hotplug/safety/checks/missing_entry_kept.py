@@ -33,6 +33,7 @@ def _attempt(stage: Stage) -> Iterator[Finding | None]:
 CHECK = Check(
     id="missing_entry_kept",
     title="A version without its entry never serves",
+    how="The entry is deleted, renamed, set to None, and its file removed.",
     remedy="Define the entry as a plain function of its module; a module's __getattr__ must not make it up.",
     scenario="edits",
     attempt=_attempt,

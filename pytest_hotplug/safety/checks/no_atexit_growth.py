@@ -22,6 +22,7 @@ def _take(subject: Subject) -> dict[str, Thing]:
 CHECK = Check(
     id="no_atexit_growth",
     title="What is registered with atexit is taken back with the version that did",
+    how=("`atexit._ncallbacks()`. Nobody can list who registered, so `atexit.register` is wrapped and notes the line."),
     remedy="Give atexit.unregister to context.register(), or do in on_unload what was to be done at exit.",
     take=_take,
     judge=leftovers,

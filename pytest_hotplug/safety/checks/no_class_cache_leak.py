@@ -44,6 +44,10 @@ def _entries() -> Iterator[tuple[str, object]]:
 CHECK = Check(
     id="no_class_cache_leak",
     title="No class of an old version stands in Python's own tables of classes",
+    how=(
+        "Registries of single dispatch functions of other modules, `copyreg.dispatch_table`, and the "
+        "subclasses of other modules' classes."
+    ),
     remedy="Register with tables of the plugin's own, or take the class out in on_unload or by context.register().",
     take=_take,
     judge=leftovers,

@@ -59,6 +59,11 @@ def _entries(registry: Any, depth: int) -> Iterator[Any]:
 CHECK = Check(
     id="no_duplicate_registrations",
     title="The host's registries hold the things of one version",
+    how=(
+        "The host's registries that the setting `verify_registries` names are searched for entries of the "
+        "plugin's making: as many after the reloads as after the first load, and none after unload. Without "
+        "the setting it is skipped."
+    ),
     remedy="Register in on_load, and give what takes it out again to context.register().",
     take=_take,
     judge=leftovers,

@@ -23,6 +23,10 @@ def _take(subject: Subject) -> dict[str, Thing]:
 CHECK = Check(
     id="no_foreign_modules_purged",
     title="A reload removes and replaces no module but the plugin's own",
+    how=(
+        "`sys.modules` without the plugin's own: nothing that was there is gone or another object. New "
+        "imports are no fault."
+    ),
     remedy="Leave sys.modules alone: the reloader replaces the plugin's modules, and others are shared with the host.",
     take=_take,
     judge=leftovers,

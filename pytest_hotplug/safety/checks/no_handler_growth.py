@@ -41,6 +41,10 @@ def _of_all(subject: Subject, text: str, value: object) -> Thing:
 CHECK = Check(
     id="no_handler_growth",
     title="Loggers have the handlers, filters and levels that they had",
+    how=(
+        "Handlers, filters, level and `propagate` of every logger, `logging.disable`, the logger class and "
+        "the record factory."
+    ),
     remedy="Remove and close the handler in on_unload, or by context.register(); or let the host set up logging.",
     take=_take,
     judge=leftovers,

@@ -25,6 +25,7 @@ def _take(subject: Subject) -> dict[str, Thing]:
 CHECK = Check(
     id="no_leaked_fds",
     title="A file is closed with the version that opened it",
+    how=("What the process has open by /proc/self/fd, each with what it leads to; any growth counts. Linux only."),
     remedy="Open it in a with block, or close it in on_unload or by context.register(file.close).",
     take=_take,
     judge=leftovers,

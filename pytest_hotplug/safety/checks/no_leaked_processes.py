@@ -31,6 +31,10 @@ def _take(subject: Subject) -> dict[str, Thing]:
 CHECK = Check(
     id="no_leaked_processes",
     title="A child process ends with the version that started it",
+    how=(
+        "The process's children, without the resource tracker and the fork server that Python starts once for "
+        "all; `Popen` and `Process.start` are wrapped and note the line."
+    ),
     remedy="End it, and wait for it, in on_unload or in an undo that you give to context.register().",
     take=_take,
     judge=leftovers,

@@ -30,6 +30,10 @@ def _take(subject: Subject) -> dict[str, Thing]:
 CHECK = Check(
     id="no_leaked_sockets",
     title="A socket is closed, and a temporary file removed, with the version that made it",
+    how=(
+        "Descriptors that are sockets, and files in the temporary and in the working directory, which are the "
+        "child's alone. Linux only."
+    ),
     remedy="Use a with block, or close and remove it in on_unload or by context.register().",
     take=_take,
     judge=leftovers,

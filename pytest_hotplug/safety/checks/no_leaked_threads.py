@@ -30,6 +30,10 @@ def _described(subject: Subject, thread: threading.Thread) -> Thing:
 CHECK = Check(
     id="no_leaked_threads",
     title="A thread ends with the version that started it",
+    how=(
+        "`threading.enumerate()` and `_thread._count()`; `Thread.start` is wrapped and notes the line of the "
+        "plugin's that called it."
+    ),
     remedy="Start it with context.thread(), whose `stopping` event is set at unload, or end it in on_unload.",
     take=_take,
     judge=leftovers,

@@ -17,7 +17,7 @@ __all__ = ["CHECK"]
 def _take(subject: Subject) -> dict[str, Thing]:
     timers = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
     found = {
-        f"{timer.ident}": subject.thing(
+        f"{number_of(timer)}": subject.thing(
             f"timer that will call {getattr(timer.function, '__qualname__', timer.function)}",
             timer.function,
             subject.places.threads.get(timer, ""),
@@ -41,6 +41,10 @@ def _take(subject: Subject) -> dict[str, Thing]:
 CHECK = Check(
     id="no_leaked_timers",
     title="A timer ends with the version that set it",
+    how=(
+        "`threading.Timer`s that run, the kernel's interval timers, and what of the plugin's is scheduled in "
+        "event loops."
+    ),
     remedy="Cancel it in on_unload, or give its cancel to context.register().",
     take=_take,
     judge=leftovers,

@@ -44,6 +44,10 @@ def _attributes(module: ModuleType) -> Iterator[tuple[str, Any]]:
 CHECK = Check(
     id="no_monkeypatch",
     title="Nothing of the plugin's stands in other modules once it is unloaded",
+    how=(
+        "What the names of all other modules, and those of their classes, stand for: nothing of the plugin's "
+        "making, told by the namespace in which it was defined."
+    ),
     remedy="Put the original back in on_unload, or give its undo to context.register().",
     take=_take,
     judge=leftovers,

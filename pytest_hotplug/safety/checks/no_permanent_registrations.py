@@ -18,6 +18,10 @@ def _judge(check: Check, cycle: Cycle) -> Iterable[Finding]:
 CHECK = Check(
     id="no_permanent_registrations",
     title="Nothing is registered that nobody can take back",
+    how=(
+        "`os.register_at_fork`, `codecs.register` and `sys.addaudithook` are wrapped. Nobody can take these "
+        "back, so each call by the plugin fails."
+    ),
     remedy="Let the host register it once, with a function that looks up the plugin when it is called.",
     judge=_judge,
 )

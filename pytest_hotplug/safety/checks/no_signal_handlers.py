@@ -28,6 +28,7 @@ def _take(subject: Subject) -> dict[str, Thing]:
 CHECK = Check(
     id="no_signal_handlers",
     title="Handlers of signals are as before",
+    how="`signal.getsignal` of every signal, and the set of blocked ones.",
     remedy="Set the former handler again in on_unload; better, let the host handle signals.",
     take=_take,
     judge=leftovers,

@@ -27,6 +27,7 @@ def _take(subject: Subject) -> dict[str, Thing]:
 CHECK = Check(
     id="no_warning_filters",
     title="Warnings are filtered and shown as before",
+    how="`warnings.filters`, entry by entry, and `warnings.showwarning`.",
     remedy="Use `with warnings.catch_warnings():` around the code that needs it.",
     take=_take,
     judge=leftovers,

@@ -20,7 +20,7 @@ def _judge(check: Check, cycle: Cycle) -> Iterable[Finding]:
         after_reloads = after.count("reloads")
         yield Finding(
             message=f"an old version lives on: {' -> '.join([*chain, held])}"
-            + (f"; {after_reloads} of {cycle.reloads} old versions" if after_reloads else "; after unload"),
+            + (f"; {after_reloads} of them after {cycle.reloads} reloads" if after_reloads else "; after unload"),
             path=path,
             line=line,
             chain=(*chain, held),
@@ -32,6 +32,12 @@ def _judge(check: Check, cycle: Cycle) -> Iterable[Finding]:
 CHECK = Check(
     id="old_modules_die",
     title="Nothing of an old version lives on",
+    how=(
+        "Each namespace of a version holds a canary that is only weakly referenced here. After the reloads, "
+        "and once more after unload, the canaries that still live are followed through `gc.get_referrers` to "
+        "the first holder outside the plugin, past what the collector cannot see (frames, signal handlers, "
+        "hooks, context variables) as well."
+    ),
     remedy="Take back in on_unload what was handed to others, or give its undo to context.register().",
     judge=_judge,
 )

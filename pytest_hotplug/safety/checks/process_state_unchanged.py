@@ -68,6 +68,10 @@ def _judge(check: Check, cycle: Cycle) -> Iterable[Finding]:
 CHECK = Check(
     id="process_state_unchanged",
     title="What belongs to the whole process is as before",
+    how=(
+        "Working directory, umask, locale, limits, priority, recursion limit, switch interval, socket "
+        "timeout, decimal context, faulthandler and the standard streams; drawn random numbers are a note."
+    ),
     remedy="Leave it to the host; what must be changed is put back in on_unload.",
     take=_take,
     judge=_judge,

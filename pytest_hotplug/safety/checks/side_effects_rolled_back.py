@@ -54,6 +54,11 @@ def _left(stage: Stage, version: str, things: list[Thing], known: frozenset[int]
 CHECK = Check(
     id="side_effects_rolled_back",
     title="A version that is refused leaves nothing behind",
+    how=(
+        "A version that fails at the end of its import, and one whose `on_load` fails, are refused twice: "
+        "after the second time everything that other checks look at is as after the first, and nothing of it "
+        "lives."
+    ),
     remedy="Do it in on_load, and give its undo to context.register(): it is called also when the load fails.",
     scenario="edits",
     attempt=_attempt,

@@ -71,6 +71,11 @@ def compiles(source: bytes) -> bool:
 CHECK = Check(
     id="syntax_error_kept",
     title="A version that does not compile never serves",
+    how=(
+        "The entry's file is cut off at twenty tokens, gets an unfinished function, mixed tabs and a null "
+        "byte; each other file gets an unfinished function. Each time the old version serves, its probe "
+        "passes, the fault is told once, and the restored file serves without a restart."
+    ),
     remedy="Let calls need nothing of the plugin's own source, and let the plugin write none.",
     scenario="edits",
     attempt=_attempt,

@@ -31,6 +31,7 @@ def _numbered(places: list[str]) -> list[tuple[int, str]]:
 CHECK = Check(
     id="sys_path_unchanged",
     title="Where Python looks for modules is as before",
+    how="`sys.path`, `sys.meta_path` and `sys.path_hooks`, entry by entry.",
     remedy="Import the plugin's own modules relatively or by their flat names; nothing needs to be added.",
     take=_take,
     judge=leftovers,

@@ -55,6 +55,10 @@ def _successor(stage: Stage) -> str:
 CHECK = Check(
     id="teardown_failure_contained",
     title="A version whose end fails or hangs keeps no successor from serving",
+    how=(
+        "A version whose `on_unload` raises before it does anything, and one that hangs for three seconds "
+        "there: the next version serves within its bound, and works."
+    ),
     remedy="Give each undo to context.register(): they are called although on_unload fails, one after the other.",
     scenario="edits",
     level="full",

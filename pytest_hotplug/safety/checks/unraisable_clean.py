@@ -18,6 +18,7 @@ def _judge(check: Check, cycle: Cycle) -> Iterable[Finding]:
 CHECK = Check(
     id="unraisable_clean",
     title="Nothing goes wrong where nobody could catch it",
+    how="`sys.unraisablehook` and `threading.excepthook`; a coroutine that is never awaited is an error.",
     remedy="Catch the error where it arises, or await the coroutine; each retired version ends like this.",
     judge=_judge,
 )
