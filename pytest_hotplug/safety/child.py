@@ -19,7 +19,7 @@ from pytest_hotplug.safety.stage import Stage
 
 __all__ = ["main"]
 
-_PLAYED_BY: Mapping[Scenario, str] = {"cycle": "cycle", "memory": "memory"}  # the others are attempts
+_PLAYED_BY: Mapping[Scenario, str] = {name: name for name in ("cycle", "memory", "upgrade")}  # the others: attempts
 
 _TAKES = {check.id: check.take for check in ALL if check.take is not None}
 

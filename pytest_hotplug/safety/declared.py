@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -37,10 +37,14 @@ class Allowed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Declared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`hotplug.verify`, checked; `timeout` are the seconds that each scenario may take."""
+    """`hotplug.verify`, checked; `timeout` are the seconds that each scenario may take.
+
+    `deploy` is how new versions come: "at-once", or "in-place", file by file while the plugin serves.
+    """
 
     probe: Any = None
     timeout: float = 120.0
+    deploy: Literal["at-once", "in-place"] = "at-once"
     markers: tuple[str, ...] = ()
     allow: Mapping[str, Allowed] = {}
 

@@ -51,15 +51,19 @@ class Files:
         shutil.rmtree(self.directory)
 
     def restore(self) -> None:
-        """Lay down what was there when this was made, and nothing else; files that are so already stay untouched."""
+        """Lay down what was there when this was made, and nothing else."""
+        self.hold(self.original)
+
+    def hold(self, files: Mapping[str, bytes]) -> None:
+        """Let the directory hold these files and nothing else; files that are so already stay untouched."""
         for path in sorted(self.directory.rglob("*"), reverse=True):
             name = path.relative_to(self.directory).as_posix()
             if path.is_dir() and not path.is_symlink():
-                if name in self.original:
+                if name in files:
                     shutil.rmtree(path)
-            elif name not in self.original and "__pycache__" not in path.parts:
+            elif name not in files and "__pycache__" not in path.parts:
                 path.unlink(missing_ok=True)
-        for name, content in self.original.items():
+        for name, content in files.items():
             if self._content_of(name) != content:
                 self.write(name, content)
 

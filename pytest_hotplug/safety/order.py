@@ -13,7 +13,8 @@ __all__ = ["Order"]
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """Which scenario to play with which plugin; everything lies in copies that may be edited.
 
-    `real` is the directory that findings name instead of the copy.
+    `real` is the directory that findings name instead of the copy. `deployed` holds, for each layout, the
+    plugins as they are at `ref`.
     """
 
     scenario: Scenario
@@ -23,3 +24,5 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     layouts: tuple[Layout, ...]
     reloads: int
     warm_ups: int = 0
+    deployed: str = ""
+    ref: str = ""

@@ -27,6 +27,7 @@ from pytest_hotplug.reloader.project import plugin_dir_path
 from pytest_hotplug.reloader.settings import Layout, Settings
 from pytest_hotplug.safety.check import Check, Level, Scenario
 from pytest_hotplug.safety.checks import ALL
+from pytest_hotplug.safety.deployed import NOT_COPIED, Deployed
 from pytest_hotplug.safety.evidence import Attempts, Cycle, Memory
 from pytest_hotplug.safety.judging import Evidence, judge
 from pytest_hotplug.safety.order import Order
@@ -46,23 +47,27 @@ _CHILD = (
     "import json, sys; told = json.loads(sys.stdin.readline()); sys.path[:] = told['path']; "
     "from pytest_hotplug.safety.child import main; main(told['order'])"
 )
-_NOT_COPIED = shutil.ignore_patterns("__pycache__", ".git", ".hotplug", "*.pyc")
 # Variables that would change what happens in the child, or make it measure itself.
 _NOT_HANDED_ON = ("PYTEST_", "HOTPLUG_", "COV_", "COVERAGE_", "PYTHONHASHSEED", "PYTHONDEVMODE")
 
 
 @dataclass(frozen=True, slots=True)
 class Subjects:
-    """The plugins to verify: the project's settings, where it lies and how its plugins are laid out."""
+    """The plugins to verify: the project's settings, where it lies and how its plugins are laid out.
+
+    `deployed` says which versions they are upgraded from, None when nobody asks.
+    """
 
     settings: Settings
     root: Path
     layouts: tuple[Layout, ...]
+    deployed: Deployed | None = None
 
 
-def chosen(level: Level) -> tuple[Check, ...]:
-    """Return the checks of a level: the fast ones, or all."""
-    return tuple(check for check in ALL if level == "full" or check.level == "fast")
+def chosen(level: Level, *, upgrades: bool = False) -> tuple[Check, ...]:
+    """Return the checks of a level, the fast ones or all; those of upgrades where it is known what is deployed."""
+    asked = [check for check in ALL if upgrades or check.scenario != "upgrade"]
+    return tuple(check for check in asked if level == "full" or check.level == "fast")
 
 
 def play(
@@ -114,7 +119,7 @@ def _order(subjects: Subjects, plugin: str, scenario: Scenario, directory: Path,
             # Calls that go on meanwhile are what is looked at in one scenario, and would disturb the others.
             on_change="first-waits" if scenario == "calls" else "all-wait",
             preflight="off",
-            commit=False,
+            commit=scenario == "upgrade" and subjects.settings.commit,  # elsewhere single files are edited
             keep_versions=1,
             retire_timeout=_RETIRES_WITHIN,
             strict_permissions="off",
@@ -123,13 +128,21 @@ def _order(subjects: Subjects, plugin: str, scenario: Scenario, directory: Path,
         layouts=tuple(_copied(subjects.layouts, directory)),
         reloads=reloads,
         warm_ups=warm_ups,
+        **(_laid_down(subjects, directory) if scenario == "upgrade" else {}),
     )
+
+
+def _laid_down(subjects: Subjects, directory: Path) -> dict[str, str]:
+    deployed = subjects.deployed
+    assert deployed is not None, "who plays upgrades knows from where"
+    deployed.lay_down(subjects.layouts, directory / "deployed")
+    return {"deployed": str(directory / "deployed"), "ref": deployed.ref}
 
 
 def _copied(layouts: Iterable[Layout], directory: Path) -> Iterator[Layout]:
     for number, layout in enumerate(layouts):
         place = directory / f"{number}" / layout.path.name
-        shutil.copytree(layout.path, place, ignore=_NOT_COPIED, symlinks=False, ignore_dangling_symlinks=True)
+        shutil.copytree(layout.path, place, ignore=NOT_COPIED, symlinks=False, ignore_dangling_symlinks=True)
         yield replace(layout, path=place, beside=layout.beside or layout.path)
 
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_hotplug.reloader import limits, store
 from pytest_hotplug.reloader.errors import HotplugError
@@ -27,6 +28,9 @@ from pytest_hotplug.safety.order import Order
 from pytest_hotplug.safety.places import Places
 from pytest_hotplug.safety.probe import BadProbe, Probe, ProbedPlugin, probe_of
 from pytest_hotplug.safety.subject import Subject
+
+if TYPE_CHECKING:
+    from pytest_hotplug.safety.upgrade import Upgrade
 
 __all__ = ["CannotPlay", "NoTool", "NotTried", "Stage"]
 
@@ -67,6 +71,7 @@ class Stage:
         self._probe: Probe | None = None
         self._edits = 0
         self._heard: list[Event] = []
+        self.upgrade: Upgrade | None = None  # where the scenario plays one
 
     def listen(self) -> None:
         """Begin to hear what is told about it, and what it does."""

@@ -26,6 +26,8 @@ _WITH_VALUE = (
     "--hotplug-since",
     "--hotplug-related",
     "--hotplug-level",
+    "--hotplug-ref",
+    "--hotplug-ref-digest",
 )
 
 

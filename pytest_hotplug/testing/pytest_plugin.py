@@ -62,6 +62,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="with --hotplug-verify: write a report; may be repeated; by suffix: .html .json .md .sarif",
     )
     group.addoption(
+        "--hotplug-ref",
+        default=None,
+        metavar="REV|DIR",
+        dest="hotplug_ref",
+        help="with --hotplug-verify: prove upgrades from what is deployed, a git revision or a directory",
+    )
+    group.addoption(
+        "--hotplug-ref-digest",
+        action="append",
+        default=None,
+        metavar="NAME=DIGEST",
+        dest="hotplug_ref_digest",
+        help="with --hotplug-ref: fail unless this plugin has this digest there; may be repeated",
+    )
+    group.addoption(
         "--hotplug-plugins",
         action="append",
         default=None,
@@ -134,6 +149,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("hotplug_record", "record what each test uses", type="bool", default=False)
     parser.addini("hotplug_why", "tell why tests were chosen", type="bool", default=False)
     parser.addini("hotplug_verify", "verify that plugins are safe to hot-reload", type="bool", default=False)
+    parser.addini("hotplug_ref", "what is deployed: a git revision or a directory", type="string", default="")
+    parser.addini("hotplug_ref_digest", "NAME=DIGEST of what is deployed", type="args", default=[])
     parser.addini("hotplug_level", "which checks verify: fast or full", type="string", default="full")
     parser.addini("hotplug_strict", "verify fails what was not proved", type="bool", default=False)
     parser.addini("hotplug_report", "files for reports of what verify found", type="linelist", default=[])

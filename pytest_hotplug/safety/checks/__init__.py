@@ -9,11 +9,13 @@ from pytest_hotplug.safety.checks import (
     environ_unchanged,
     every_call_old_or_new,
     gc_state_unchanged,
+    half_deployed_states,
     half_written_kept,
     hooks_unchanged,
     identical_content_no_reload,
     import_error_kept,
     in_flight_completes,
+    interface_compatible,
     memory_native,
     memory_slope,
     missing_entry_kept,
@@ -36,10 +38,13 @@ from pytest_hotplug.safety.checks import (
     process_state_unchanged,
     reload_storm,
     side_effects_rolled_back,
+    state_migrates,
     syntax_error_kept,
     sys_path_unchanged,
     teardown_failure_contained,
     unraisable_clean,
+    upgrade_from_ref,
+    version_bumped,
 )
 
 __all__ = ["ALL"]
@@ -81,4 +86,9 @@ ALL: tuple[Check, ...] = (
     every_call_old_or_new.CHECK,
     in_flight_completes.CHECK,
     reload_storm.CHECK,
+    upgrade_from_ref.CHECK,
+    half_deployed_states.CHECK,
+    interface_compatible.CHECK,
+    version_bumped.CHECK,
+    state_migrates.CHECK,
 )

@@ -10,7 +10,7 @@ from pytest_hotplug.safety.evidence import Attempts
 from pytest_hotplug.safety.stage import CannotPlay, NoTool, NotTried, Stage
 from pytest_hotplug.safety.versions import mark
 
-__all__ = ["play"]
+__all__ = ["play", "try_out"]
 
 
 def play(stage: Stage) -> Attempts:
@@ -26,7 +26,7 @@ def play(stage: Stage) -> Attempts:
         return attempts
     checks = [check for check in ALL if check.scenario == stage.order.scenario]
     for number, check in enumerate(checks):
-        _try(check, stage, attempts)
+        try_out(check, stage, attempts)
         try:
             stage.restore()
         except CannotPlay as error:
@@ -35,7 +35,8 @@ def play(stage: Stage) -> Attempts:
     return attempts
 
 
-def _try(check: Check, stage: Stage, attempts: Attempts) -> None:
+def try_out(check: Check, stage: Stage, attempts: Attempts) -> None:
+    """Put one promise to the test, and note what came of it."""
     assert check.attempt is not None, "a check of such a scenario is tried"
     attempts.counts[check.id] = 0
     found = attempts.found[check.id] = []

@@ -19,6 +19,7 @@ from pytest_hotplug.safety.report.as_text import told
 from pytest_hotplug.safety.report.record import Checked, Verified
 from pytest_hotplug.safety.runner import Subjects, Tell, chosen
 from pytest_hotplug.testing.project import TestProject
+from pytest_hotplug.testing.verify.deployed import deployed_by
 from pytest_hotplug.testing.verify.progress import progress_of
 
 __all__ = ["MARKER", "Verification"]
@@ -33,9 +34,10 @@ class Verification:
         config.addinivalue_line("markers", f"{MARKER}: a check that a plugin is safe to hot-reload")
         if not config.pluginmanager.hasplugin("xdist"):
             config.addinivalue_line("markers", "xdist_group(name): run these tests in one worker, where there are any")
+        deployed = deployed_by(config, project)
         self._plugins = project.plugins()
-        self.checks = chosen(level)
-        subjects = Subjects(project.settings, project.root, project.layouts)
+        self.checks = chosen(level, upgrades=deployed is not None)
+        subjects = Subjects(project.settings, project.root, project.layouts, deployed)
         self.judgements = Judgements(subjects, self._plugins, strict=strict)
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
