@@ -52,9 +52,9 @@ class Files:
 
     def restore(self) -> None:
         """Lay down what was there when this was made, and nothing else."""
-        self.hold(self.original)
+        self.replace_by(self.original)
 
-    def hold(self, files: Mapping[str, bytes]) -> None:
+    def replace_by(self, files: Mapping[str, bytes]) -> None:
         """Let the directory hold these files and nothing else; files that are so already stay untouched."""
         for path in sorted(self.directory.rglob("*"), reverse=True):
             name = path.relative_to(self.directory).as_posix()

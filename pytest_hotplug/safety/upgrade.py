@@ -121,7 +121,7 @@ class Upgrade:
         files = {name: content for name, content in old.items() if name not in names and not _is_probe(name)}
         files |= {name: content for name, content in new.items() if name in names}
         files |= {name: content for name, content in (new if of_tree else old).items() if _is_probe(name)}
-        Files(self.stage.directory).hold(files)
+        Files(self.stage.directory).replace_by(files)
         self._read_probe()
 
     def take_up(self, wanted: Version) -> Refusal | None:
@@ -183,7 +183,7 @@ class Upgrade:
 
     def _lay_down(self, side: Side) -> None:
         for place, files in self._worlds[side].items():
-            Files(place).hold(files)
+            Files(place).replace_by(files)
         self._read_probe()
 
     def _read_probe(self) -> None:

@@ -119,7 +119,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         metavar="REV",
         dest="hotplug_since",
-        help="run only tests affected by what differs from a git revision",
+        help="run only tests affected by what differs from a git revision, verify only plugins that it concerns",
     )
     group.addoption(
         "--hotplug-related",

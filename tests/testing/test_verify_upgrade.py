@@ -63,14 +63,41 @@ def test_upgrades_are_items_when_it_is_known_what_is_deployed(project: Path) -> 
         (["--hotplug-ref="], "the ref is empty"),
         (["--hotplug-ref=HEAD", "--hotplug-ref-digest=greeter=0123456"], "and 0123456 is deployed"),
         (["--hotplug-ref-digest=greeter=0123456"], "so it must be given [unknown-ref]"),
+        (["--hotplug-since=v9"], "git fetch --depth=1 origin v9 [unknown-ref]"),
     ],
-    ids=["unknown", "empty", "digest", "alone"],
+    ids=["unknown", "empty", "digest", "alone", "since"],
 )
 def test_what_is_not_there_ends_the_run_before_any_test(project: Path, options: list[str], said: str) -> None:
     """With exit code 4 and what to do: a gate is never green because nobody found what it compares with."""
     done = run_pytest(project, *options)
     assert done.returncode == 4
     assert said in done.stderr
+
+
+def test_only_what_changed_is_verified_and_the_rest_is_listed(project: Path) -> None:
+    """Together with the selection of tests, whose map is none of its business; nothing changed is no failure."""
+    write_plugin(project, "other", 1)
+    (project / "plugins" / "other" / "test_other.py").write_text("def test_it():\n    pass\n")
+    git(project, "add", ".")
+    git(project, "commit", "-qm", "other")
+    one = ("--hotplug-since=HEAD", "-k", "no_leaked_threads or test_it")
+    done = run_pytest(project, *one)
+    assert done.returncode == 0
+    assert "hotplug: no plugin to verify, nothing concerns one since HEAD: greeter, other" in done.stdout
+    assert "1 passed" in done.stdout  # the test, which no map knows yet
+    write_plugin(project, "greeter", 2)
+    for _ in range(2):  # what was verified once is verified again: it is no test that a map knows
+        done = run_pytest(project, *one)
+        assert done.returncode == 0
+        assert "hotplug: not verified, unchanged since HEAD: other" in done.stdout
+        assert "1 passed" in done.stdout
+
+
+def test_nothing_to_verify_is_no_failure_where_there_are_no_tests(project: Path) -> None:
+    """Exit code 0 with a line, not 5."""
+    done = run_pytest(project, "--hotplug-since=HEAD", "-m", "hotplug_verify")
+    assert done.returncode == 0
+    assert "nothing concerns one since HEAD: greeter" in done.stdout
 
 
 def test_without_git_it_says_so(project: Path) -> None:

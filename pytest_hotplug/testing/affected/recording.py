@@ -15,6 +15,7 @@ from pytest_hotplug.testing.affected.blocks import DOCSTRINGS
 from pytest_hotplug.testing.affected.facts import Facts
 from pytest_hotplug.testing.affected.recorder import Recorder
 from pytest_hotplug.testing.pytest_internals import fixtures_of, resolved_by
+from pytest_hotplug.testing.stash import MARKER
 
 __all__ = ["FACTS", "Recording"]
 
@@ -79,7 +80,7 @@ class Recording:
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
         report = yield
-        if call.when == "teardown":
+        if call.when == "teardown" and item.get_closest_marker(MARKER) is None:
             setattr(report, FACTS, {"parts": self._parts(item), "written": sorted(self._recorder.written)})
         return report
 

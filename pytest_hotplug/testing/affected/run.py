@@ -29,6 +29,7 @@ from pytest_hotplug.testing.affected.select import Selection, affected_now, affe
 from pytest_hotplug.testing.affected.storage import Stored
 from pytest_hotplug.testing.affected.surroundings import Surroundings, surroundings_of
 from pytest_hotplug.testing.bytecode import drop_bytecode, drop_racy_bytecode
+from pytest_hotplug.testing.stash import MARKER
 
 __all__ = ["AffectedRun", "Wish", "begin"]
 
@@ -175,9 +176,11 @@ class AffectedRun:
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
         self._collected = [self._plain(item.nodeid) for item in items]
         result = yield
-        left_out = [item for item in items if self._plain(item.nodeid) in self._leave_out]
+        tests = [item for item in items if item.get_closest_marker(MARKER) is None]
+        left_out = [item for item in tests if self._plain(item.nodeid) in self._leave_out]
         if left_out:
-            items[:] = [item for item in items if self._plain(item.nodeid) not in self._leave_out]
+            gone = set(left_out)
+            items[:] = [item for item in items if item not in gone]
             config.hook.pytest_deselected(items=left_out)
         self._left_out = len(left_out)
         here = {self._plain(item.nodeid) for item in items}
@@ -193,7 +196,7 @@ class AffectedRun:
     # -- learning -------------------------------------------------------------------------------
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if self._learner is None:
+        if self._learner is None or MARKER in report.keywords:  # what is verified is another question
             return
         nodeid = self._plain(report.nodeid)
         told = self._told.setdefault(nodeid, _Told())

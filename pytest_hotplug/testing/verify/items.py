@@ -19,12 +19,12 @@ from pytest_hotplug.safety.report.as_text import told
 from pytest_hotplug.safety.report.record import Checked, Verified
 from pytest_hotplug.safety.runner import Subjects, Tell, chosen
 from pytest_hotplug.testing.project import TestProject
+from pytest_hotplug.testing.stash import MARKER
+from pytest_hotplug.testing.verify.changed import unchanged_by
 from pytest_hotplug.testing.verify.deployed import deployed_by
 from pytest_hotplug.testing.verify.progress import progress_of
 
-__all__ = ["MARKER", "Verification"]
-
-MARKER = "hotplug_verify"
+__all__ = ["Verification"]
 
 
 class Verification:
@@ -35,6 +35,8 @@ class Verification:
         if not config.pluginmanager.hasplugin("xdist"):
             config.addinivalue_line("markers", "xdist_group(name): run these tests in one worker, where there are any")
         deployed = deployed_by(config, project)
+        self.unchanged = unchanged_by(config, project)
+        config.pluginmanager.register(self.unchanged, "hotplug-unchanged")
         self._plugins = project.plugins()
         self.checks = chosen(level, upgrades=deployed is not None)
         subjects = Subjects(project.settings, project.root, project.layouts, deployed)
@@ -60,7 +62,8 @@ class ManifestFile(pytest.File):
         self.plugin = plugin
 
     def collect(self) -> Iterable[pytest.Collector]:
-        yield ReloadOf.from_parent(self, name="reload")
+        if self.plugin not in self.verification.unchanged.names:
+            yield ReloadOf.from_parent(self, name="reload")
 
 
 class ReloadOf(pytest.Collector):
