@@ -16,7 +16,7 @@ from pytest_hotplug.reloader.project import find_project, plugin_dir_path
 from pytest_hotplug.reloader.refs import changed_since
 from pytest_hotplug.reloader.settings import Layout, Settings
 from pytest_hotplug.safety.import_statements import read_imports
-from pytest_hotplug.safety.version import version_of
+from pytest_hotplug.safety.version_on_disk import version_of
 
 __all__ = ["plugins_changed_since"]
 

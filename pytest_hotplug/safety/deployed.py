@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from pytest_hotplug.reloader.errors import UnknownPlugin, UsageError
 from pytest_hotplug.reloader.fingerprint import Algorithm
 from pytest_hotplug.reloader.refs import NotAtRef, commit_of, files_in_git
 from pytest_hotplug.reloader.settings import Layout
-from pytest_hotplug.safety.version import version_of
+from pytest_hotplug.safety.version_on_disk import version_of
 
 __all__ = ["NOT_COPIED", "Deployed", "check_digests", "deployed_at"]
 
@@ -28,14 +29,15 @@ _LEAST_DIGITS = 7
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """Where the deployed versions of a project's plugins lie: at `commit`, or in `directory` where that is given.
+    """Where the deployed versions of a project's plugins lie: in `directory`, or else at `commits`.
 
-    `ref` is what the user called it, `root` the project's directory.
+    There is one commit for each layout: plugin dirs may lie in several repositories. `ref` is what the user
+    called it, `root` the project's directory.
     """
 
     ref: str
     root: Path
-    commit: str = ""
+    commits: tuple[str, ...] = ()
     directory: Path | None = None
 
     def lay_down(self, layouts: Sequence[Layout], target: Path) -> tuple[Layout, ...]:
@@ -44,26 +46,14 @@ class Deployed:
         A plugin dir has its place in the layouts as its name. Raises UsageError `[unknown-ref]`.
         """
         laid = tuple(replace(layout, path=target / f"{number}") for number, layout in enumerate(layouts))
-        for here, there in zip(layouts, laid, strict=True):
+        for number, (here, there) in enumerate(zip(layouts, laid, strict=True)):
             there.path.mkdir(parents=True)
             if self.directory is None:
-                self._extract(here, there.path)
+                _extract(self.commits[number], here.path, there.path)
             else:
                 for name, place in _plugins_in(self.directory, here, self.root):
                     shutil.copytree(place, there.path / name, ignore=NOT_COPIED, ignore_dangling_symlinks=True)
         return laid
-
-    def _extract(self, layout: Layout, target: Path) -> None:
-        _write(self.files_of(layout.path), target)
-        for link in (entry for entry in os.scandir(layout.path) if entry.is_symlink() and entry.is_dir()):
-            _write(self.files_of(Path(link.path)), target / link.name)  # git keeps where it leads, not what lies there
-
-    def files_of(self, place: Path) -> dict[str, bytes]:
-        """Return the files that git has of a directory, none where it has no such directory."""
-        try:
-            return files_in_git(self.commit, place)
-        except NotAtRef:
-            return {}
 
 
 def deployed_at(ref: str, root: Path, layouts: Sequence[Layout], exclude: Sequence[str], start: Path) -> Deployed:
@@ -73,8 +63,7 @@ def deployed_at(ref: str, root: Path, layouts: Sequence[Layout], exclude: Sequen
     """
     directory = start / ref
     if not directory.is_dir():
-        commits = [commit_of(ref, layout.path) for layout in layouts]
-        return Deployed(ref, root, commits[0])
+        return Deployed(ref, root, tuple(commit_of(ref, layout.path) for layout in layouts))
     known = find_plugins(layouts, exclude)
     there = {name for layout in layouts for name, _ in _plugins_in(directory, layout, root)}
     if known and not known.keys() & there:
@@ -106,6 +95,16 @@ def check_digests(
                     "directory that was deployed",
                     "not-deployed",
                 )
+
+
+def _extract(commit: str, plugin_dir: Path, target: Path) -> None:
+    """Write what git has of a plugin dir at a commit, nothing where it has none."""
+    with suppress(NotAtRef):
+        _write(files_in_git(commit, plugin_dir), target)
+    for link in (entry for entry in os.scandir(plugin_dir) if entry.is_symlink() and entry.is_dir()):
+        # Git keeps where a link leads, not what lies there; that may be another repository, or none.
+        with suppress(UsageError):
+            _write(files_in_git(commit, Path(link.path)), target / link.name)
 
 
 def _plugins_in(directory: Path, layout: Layout, root: Path) -> Iterator[tuple[str, Path]]:

@@ -20,7 +20,7 @@ from pytest_hotplug.safety.finding import Finding
 from pytest_hotplug.safety.parked import Call, NotedPlugin
 from pytest_hotplug.safety.probe import BadProbe, Probe, probe_of
 from pytest_hotplug.safety.stage import CannotPlay, NotTried, Stage
-from pytest_hotplug.safety.version import Version, version_of
+from pytest_hotplug.safety.version_on_disk import Version, version_of
 
 __all__ = ["Refusal", "Side", "Upgrade", "upgrade_on"]
 

@@ -13,12 +13,12 @@ from pytest_hotplug.reloader.discovery import find_plugins
 from pytest_hotplug.reloader.errors import UnknownPlugin, UsageError
 from pytest_hotplug.reloader.settings import Layout, Settings
 from pytest_hotplug.safety.checks import ALL
-from pytest_hotplug.safety.checks.half_deployed_states import states_of
+from pytest_hotplug.safety.checks.half_deployed_states import in_time, states_of
 from pytest_hotplug.safety.deployed import check_digests, deployed_at
 from pytest_hotplug.safety.evidence import Attempts
 from pytest_hotplug.safety.judging import Judged, judge
 from pytest_hotplug.safety.runner import Subjects, play
-from pytest_hotplug.safety.version import version_of
+from pytest_hotplug.safety.version_on_disk import version_of
 from tests.safety.corpus_upgrade import BAD, GOOD, OLD, Release, Upgrade, simple
 
 _CASES = [(check, name) for check, upgrades in BAD.items() for name in upgrades]
@@ -149,6 +149,21 @@ def test_where_nothing_can_be_upgraded_it_says_why(
     assert found.reason.startswith(reason)
 
 
+def test_plugin_dirs_may_lie_in_several_repositories(tmp_path: Path) -> None:
+    """Each is asked for the revision; a link leads to where the plugin really lies, if git has that."""
+    for place in ("one", "two"):
+        write(tmp_path / place / "plugins" / place, named(place, "def run():\n    return 1\n"))
+        git(tmp_path / place, "init", "-q")
+        git(tmp_path / place, "add", ".")
+        git(tmp_path / place, "commit", "-qm", "deployed")
+        write(tmp_path / place / "plugins" / place, named(place, "def run():\n    return 2\n", "1.1"))
+    (tmp_path / "one" / "plugins" / "linked").symlink_to(tmp_path / "two" / "plugins" / "two")
+    layouts = tuple(Layout(tmp_path / place / "plugins", "plugins") for place in ("one", "two"))
+    laid = deployed_at("HEAD", tmp_path, layouts, (), tmp_path).lay_down(layouts, tmp_path / "laid")
+    found = {plugin.name: (plugin.path / "main.py").read_text() for plugin in find_plugins(laid).values()}
+    assert found == dict.fromkeys(("one", "two"), "def run():\n    return 1\n")
+
+
 def test_a_release_may_be_a_project_a_plugin_dir_or_one_plugin(tmp_path: Path) -> None:
     """Wherever it was unpacked, and whatever its directory is called there."""
     subjects = subjects_of(tmp_path)
@@ -208,6 +223,14 @@ def test_all_states_of_a_few_files_are_tried_and_some_of_many() -> None:
         assert len(set(states)) == len(states) <= 150
         assert all(0 < len(state) < count for state in states)
         assert states == states_of(names)
+
+
+def test_a_slow_plugin_has_fewer_states_tried() -> None:
+    """All of a few files, whatever it takes; of many as long as there is time."""
+    few, many = states_of(["a", "b", "c", "d"]), states_of([f"{number:04}" for number in range(60)])
+    assert list(in_time(few, iter(range(0, 10_000, 60)).__next__)) == few
+    assert 16 <= len(list(in_time(many, iter(range(0, 10_000, 60)).__next__))) < len(many)
+    assert list(in_time(many, lambda: 0.0)) == many
 
 
 def test_nothing_is_proved_where_nothing_was_tried() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 
 from pytest_hotplug.safety.check import Check, Finding
@@ -11,12 +12,14 @@ from pytest_hotplug.safety.findings import attempted
 from pytest_hotplug.safety.stage import NotTried, Stage
 from pytest_hotplug.safety.upgrade import Upgrade, upgrade_on
 
-__all__ = ["CHECK", "states_of"]
+__all__ = ["CHECK", "in_time", "states_of"]
 
 _ALL_UP_TO = 4  # files, of which every set is tried
 _AT_RANDOM = 50
 _MOST_OF_ORDER = 50  # states that are tried of one order
 _SEED = 38
+_ALWAYS = 2**_ALL_UP_TO  # states that are tried however long they take
+_SECONDS = 30.0  # after which no more are begun: a plugin that is slow to load has other checks waiting
 
 
 def states_of(names: Sequence[str]) -> list[frozenset[str]]:
@@ -36,33 +39,35 @@ def states_of(names: Sequence[str]) -> list[frozenset[str]]:
     return list(dict.fromkeys([*ordered, *at_random]))
 
 
+def in_time(states: Sequence[frozenset[str]], clock: Callable[[], float] = time.monotonic) -> Iterator[frozenset[str]]:
+    """Yield the states, as long as there is time for more than a few."""
+    deadline = clock() + _SECONDS
+    for number, state in enumerate(states):
+        if number >= _ALWAYS and clock() > deadline:
+            return
+        yield state
+
+
 def _attempt(stage: Stage) -> Iterator[Finding | None]:
     upgrade = upgrade_on(stage)
     names = upgrade.changed
     if not names:
         raise NotTried(f"nothing of it that counts changed since {upgrade.ref}")
     states = states_of(names)
-    mixed: list[str] = []
-    failing: list[tuple[str, str]] = []
     if not states:
         yield None  # one file: it is there, or not yet
-    for state in states:
+        return
+    tried, served = 0, dict[str, str]()  # what lies there -> what is wrong with it
+    for state in in_time(states):
         upgrade.begin()
         wrong = _serves_in(upgrade, state)
         if wrong is not None:
-            said = _said(names, state)
-            failing.append((said, wrong)) if wrong else mixed.append(said)
+            served[_said(names, state)] = wrong
+        tried += 1
         yield None
-    if failing:
-        said, wrong = failing[0]
-        yield _told(
-            upgrade, f"{len(failing)} of {len(states)} half-deployed states are loaded and fail: {said}: {wrong}"
-        )
-    if mixed:
-        message = (
-            f"{len(mixed)} of {len(states)} half-deployed states serve although they are neither version: {mixed[0]}"
-        )
-        yield _told(upgrade, message)
+    yield from _told(upgrade, served, tried)
+    if tried < len(states):
+        yield Finding(message=f"only {tried} of {len(states)} half-deployed states were tried", severity="note")
 
 
 def _serves_in(upgrade: Upgrade, state: frozenset[str]) -> str | None:
@@ -80,10 +85,17 @@ def _said(names: Sequence[str], state: frozenset[str]) -> str:
     return f"{', '.join(sorted(state))} as in the work tree, {', '.join(left)} as deployed"
 
 
-def _told(upgrade: Upgrade, message: str) -> Finding:
-    in_place = upgrade.tree.verify.get("deploy") == "in-place"
-    severe = in_place or upgrade.stage.manager.settings.commit
-    return Finding(message=message, severity="error" if severe else "note")
+def _told(upgrade: Upgrade, served: Mapping[str, str], tried: int) -> Iterator[Finding]:
+    in_place = upgrade.tree.verify.get("deploy") == "in-place" or upgrade.stage.manager.settings.commit
+    failing = {said: wrong for said, wrong in served.items() if wrong}
+    mixed = [said for said, wrong in served.items() if not wrong]
+    for some, what in (
+        ([f"{said}: {wrong}" for said, wrong in failing.items()], "are loaded and fail"),
+        (mixed, "serve although they are neither version"),
+    ):
+        if some:
+            message = f"{len(some)} of {tried} half-deployed states {what}: {some[0]}"
+            yield Finding(message=message, severity="error" if in_place else "note")
 
 
 CHECK = Check(

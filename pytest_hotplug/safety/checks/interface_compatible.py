@@ -17,7 +17,7 @@ from pytest_hotplug.safety.check import Check, Finding
 from pytest_hotplug.safety.findings import attempted
 from pytest_hotplug.safety.stage import NoTool, NotTried, Stage
 from pytest_hotplug.safety.upgrade import Upgrade, upgrade_on
-from pytest_hotplug.safety.version import Version
+from pytest_hotplug.safety.version_on_disk import Version
 
 if TYPE_CHECKING:
     import griffe
