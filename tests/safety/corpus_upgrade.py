@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-__all__ = ["BAD", "GOOD", "Release", "Upgrade"]
+from pytest_hotplug.reloader.settings import Layout, Settings
+from pytest_hotplug.safety.deployed import deployed_at
+from pytest_hotplug.safety.runner import Subjects
+
+__all__ = ["BAD", "GOOD", "Release", "Upgrade", "from_ref", "released", "subjects_of", "write"]
 
 Files = dict[str, str]
 
@@ -215,3 +220,25 @@ GOOD: dict[str, Upgrade] = {
     ),
     "answers that are never the same": Upgrade(new_each_time(1), new_each_time(2)),
 }
+
+
+def write(place: Path, release: Release) -> Path:
+    for name, text in release.written().items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(text)
+    return place
+
+
+def subjects_of(root: Path, settings: Settings = Settings()) -> Subjects:  # noqa: B008 - frozen
+    return Subjects(settings, root, (Layout(root / "plugins", "plugins"),))
+
+
+def from_ref(subjects: Subjects, ref: str) -> Subjects:
+    return replace(subjects, deployed=deployed_at(ref, subjects.root, subjects.layouts, (), subjects.root))
+
+
+def released(root: Path, upgrade: Upgrade) -> Subjects:
+    """Lay down the old release in a directory of its own, the new one in the work tree."""
+    write(root / "deployed" / "subject", upgrade.old)
+    write(root / "plugins" / "subject", upgrade.new)
+    return from_ref(subjects_of(root, Settings(commit=upgrade.commit)), "deployed")

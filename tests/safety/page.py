@@ -17,6 +17,7 @@ from pytest_hotplug.safety.checks import ALL
 from pytest_hotplug.safety.judging import Judged, judge
 from pytest_hotplug.safety.runner import play
 from tests.safety.corpus import PLUGINS, subjects_in, write
+from tests.safety.corpus_upgrade import BAD, released
 
 __all__ = ["PAGE", "failure_of", "looks", "section_of"]
 
@@ -46,9 +47,12 @@ def section_of(check: Check, failure: str) -> str:
 
 def _failure(check: Check) -> str:
     with tempfile.TemporaryDirectory() as directory:
-        subjects = subjects_in(Path(directory))
-        files = next(iter(PLUGINS[check.id].values()))
-        return failure_of(judge(check, play(subjects, write(subjects, files), check.scenario)))
+        if check.id in BAD:
+            subjects, plugin = released(Path(directory), next(iter(BAD[check.id].values()))), "subject"
+        else:
+            subjects = subjects_in(Path(directory))
+            plugin = write(subjects, next(iter(PLUGINS[check.id].values())))
+        return failure_of(judge(check, play(subjects, plugin, check.scenario)))
 
 
 def main() -> None:

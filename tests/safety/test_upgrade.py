@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pytest_hotplug.reloader.discovery import find_plugins
 from pytest_hotplug.reloader.errors import UnknownPlugin, UsageError
-from pytest_hotplug.reloader.settings import Layout, Settings
+from pytest_hotplug.reloader.settings import Layout
 from pytest_hotplug.safety.checks import ALL
 from pytest_hotplug.safety.checks.half_deployed_states import in_time, states_of
 from pytest_hotplug.safety.deployed import check_digests, deployed_at
@@ -19,38 +18,16 @@ from pytest_hotplug.safety.evidence import Attempts
 from pytest_hotplug.safety.judging import Judged, judge
 from pytest_hotplug.safety.runner import Subjects, play
 from pytest_hotplug.safety.version_on_disk import version_of
-from tests.safety.corpus_upgrade import BAD, GOOD, OLD, Release, Upgrade, simple
+from tests.safety.corpus_upgrade import BAD, GOOD, OLD, Release, Upgrade, from_ref, released, simple, subjects_of, write
 
 _CASES = [(check, name) for check, upgrades in BAD.items() for name in upgrades]
 _UPGRADES = [check for check in ALL if check.scenario == "upgrade"]
-
-
-def write(place: Path, release: Release) -> Path:
-    for name, text in release.written().items():
-        (place / name).parent.mkdir(parents=True, exist_ok=True)
-        (place / name).write_text(text)
-    return place
 
 
 def git(root: Path, *words: str) -> str:
     identity = ("-c", "user.name=x", "-c", "user.email=x@y.invalid", "-c", "commit.gpgsign=false")
     done = subprocess.run(["git", "-C", root, *identity, *words], check=True, capture_output=True, text=True)
     return done.stdout.strip()
-
-
-def subjects_of(root: Path, settings: Settings = Settings()) -> Subjects:  # noqa: B008 - frozen
-    return Subjects(settings, root, (Layout(root / "plugins", "plugins"),))
-
-
-def from_ref(subjects: Subjects, ref: str) -> Subjects:
-    return replace(subjects, deployed=deployed_at(ref, subjects.root, subjects.layouts, (), subjects.root))
-
-
-def released(root: Path, upgrade: Upgrade) -> Subjects:
-    """Lay down the old release in a directory of its own, the new one in the work tree."""
-    write(root / "deployed" / "subject", upgrade.old)
-    write(root / "plugins" / "subject", upgrade.new)
-    return from_ref(subjects_of(root, Settings(commit=upgrade.commit)), "deployed")
 
 
 def judged(subjects: Subjects, plugin: str = "subject") -> dict[str, Judged]:

@@ -101,6 +101,12 @@ def _told(upgrade: Upgrade, served: Mapping[str, str], tried: int) -> Iterator[F
 CHECK = Check(
     id="half_deployed_states",
     title="A version that is copied file by file serves as a whole, or not at all",
+    how=(
+        "The changed files arrive one by one, in every order (of more than four: by name, backwards, and "
+        "fifty sets at random, the same each time). Each state is refused, or the deployed version goes on "
+        "serving; one that serves as neither version is a note, and an error where `deploy` is `in-place` in "
+        "`hotplug.verify` or with the setting `commit`."
+    ),
     remedy="Deploy with `hotplug deploy`, which exchanges all files at once, or list them and set `commit`.",
     scenario="upgrade",
     attempt=_attempt,

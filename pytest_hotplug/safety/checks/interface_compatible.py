@@ -124,6 +124,11 @@ def _located(message: str, breakage: griffe.Breakage, top: Path) -> Finding:
 CHECK = Check(
     id="interface_compatible",
     title="Who calls the plugin can go on doing so, or is warned by the first number of its version",
+    how=(
+        "griffe (the extra `api`) compares the entry and the public names of both versions without executing "
+        "them: what is removed, required anew or changed breaks callers, and needs a higher first number of "
+        "`version`."
+    ),
     remedy="Keep the old name or parameter beside the new one, or raise the first number of `version` in the manifest.",
     scenario="upgrade",
     attempt=_attempt,

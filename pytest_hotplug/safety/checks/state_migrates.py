@@ -63,6 +63,11 @@ def _and_back(upgrade: Upgrade) -> Finding | None:
 CHECK = Check(
     id="state_migrates",
     title="What one version saves the other can take up, in both directions",
+    how=(
+        "What `save_state` of the deployed version returns is given to `load_state` of the new one, and the "
+        "other way round, in a switch each; the probe passes after both. Skipped where neither version has "
+        "state."
+    ),
     remedy="Let load_state accept what the deployed version saves, and save what its load_state accepts.",
     scenario="upgrade",
     attempt=_attempt,

@@ -73,6 +73,11 @@ def _downgraded(upgrade: Upgrade) -> Finding | None:
 CHECK = Check(
     id="upgrade_from_ref",
     title="The new version takes the deployed one's place while it works, and gives it back",
+    how=(
+        "The deployed version serves and is used; a call of it is parked in an injected function while the "
+        "work tree's version takes its place and is used, and ends as it would have; then the way back, and "
+        "the deployed version is used once more."
+    ),
     remedy="Keep what the deployed version, its calls and its state rely on until nothing of it runs any more.",
     scenario="upgrade",
     attempt=_attempt,

@@ -31,6 +31,7 @@ def _attempt(stage: Stage) -> Iterator[Finding | None]:
 CHECK = Check(
     id="version_bumped",
     title="Other content has another version",
+    how="Where any file that counts differs from the deployed one, the manifest's `version` must differ too.",
     remedy="Raise `version` in the manifest; it is how people tell what is deployed.",
     scenario="upgrade",
     attempt=_attempt,
