@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,9 +14,12 @@ import msgspec
 from pytest_hotplug import __version__
 from pytest_hotplug.cli.ondisk import end_without_plugins, plugin_argument, plugins_on_disk
 from pytest_hotplug.cli.output import directory_option, emit_json, json_option, say, shortened
-from pytest_hotplug.reloader.errors import visible
-from pytest_hotplug.reloader.settings import layouts, read_settings
+from pytest_hotplug.reloader.discovery import Found
+from pytest_hotplug.reloader.errors import UsageError, visible
+from pytest_hotplug.reloader.settings import Layout, Project, layouts, read_settings
+from pytest_hotplug.safety.changed import plugins_changed_since
 from pytest_hotplug.safety.check import Check, Level
+from pytest_hotplug.safety.deployed import Deployed, check_digests, deployed_at
 from pytest_hotplug.safety.judgements import Judgements
 from pytest_hotplug.safety.report.as_text import told
 from pytest_hotplug.safety.report.github import tell_github
@@ -35,6 +38,15 @@ Show = Callable[[int, str], None]  # how many checks are done; what is done now
 @plugin_argument("names", nargs=-1)
 @click.option("--level", type=click.Choice(["fast", "full"]), default="full", help="All checks, or those of seconds.")
 @click.option("--strict", is_flag=True, help="Fail what was not proved: without a probe, for lack of a tool.")
+@click.option("--ref", metavar="REV|DIR", help="What is deployed: prove the upgrade from it, and the way back.")
+@click.option(
+    "--ref-digest",
+    "digests",
+    multiple=True,
+    metavar="NAME=DIGEST",
+    help="Fail unless this is the version of NAME there.",
+)
+@click.option("--since", metavar="REV", help="Leave out plugins that nothing concerns that changed since.")
 @click.option(
     "--report",
     "reports",
@@ -45,7 +57,16 @@ Show = Callable[[int, str], None]  # how many checks are done; what is done now
 )
 @directory_option
 @json_option
-def verify(names: tuple[str, ...], level: Level, strict: bool, reports: tuple[Path, ...], as_json: bool) -> int:
+def verify(
+    names: tuple[str, ...],
+    level: Level,
+    strict: bool,
+    ref: str | None,
+    digests: tuple[str, ...],
+    since: str | None,
+    reports: tuple[Path, ...],
+    as_json: bool,
+) -> int:
     """Prove or refute that plugins are safe to hot-reload, each in child processes of its own.
 
     \b
@@ -53,25 +74,53 @@ def verify(names: tuple[str, ...], level: Level, strict: bool, reports: tuple[Pa
       hotplug verify                            every plugin
       hotplug verify greeter --level fast
       hotplug verify --strict --report safety.html --report safety.sarif
+      hotplug verify --ref origin/main --since origin/main
     """
     for file in reports:
         check_suffix(file)
-    found = {plugin.name: plugin.found for plugin in plugins_on_disk(names)}
+    found: Mapping[str, Found] = {plugin.name: plugin.found for plugin in plugins_on_disk(names)}
     if not found:
         return end_without_plugins(as_json)
     project = read_settings()
-    subjects = Subjects(project.settings, project.root, layouts(project.settings, project.root))
+    places = layouts(project.settings, project.root)
+    subjects = Subjects(project.settings, project.root, places, _deployed(ref, digests, project, places))
+    checks = chosen(level, upgrades=subjects.deployed is not None)
+    found, unchanged = _concerned(found, since, subjects)
     judgements = Judgements(subjects, found, strict=strict)
     parts = []
     for number, name in enumerate(found, 1):
-        with _progress(f"{number} of {len(found)}", len(chosen(level))) as show:
-            part = list(_verified(judgements, name, chosen(level), show))
+        with _progress(f"{number} of {len(found)}", len(checks)) as show:
+            part = list(_verified(judgements, name, checks, show))
         parts += part
         if not as_json:
             _say(report_of(part, __version__).plugins)
     report = report_of(parts, __version__)
+    if unchanged:
+        say(f"not verified, unchanged since {since}: {', '.join(unchanged)}", err=as_json)
     _finish(report, reports, project.root, as_json)
     return 1 if any(check.outcome == "failed" for plugin in report.plugins for check in plugin.checks) else 0
+
+
+def _deployed(ref: str | None, digests: Sequence[str], project: Project, places: Sequence[Layout]) -> Deployed | None:
+    """Find out what is deployed, None where nobody asks. Raises UsageError, UnknownPlugin."""
+    if ref is None and not digests:
+        return None
+    if not ref:
+        raise UsageError("--ref is empty or not given; name a git revision or a directory", "unknown-ref")
+    exclude = project.settings.exclude
+    deployed = deployed_at(ref, project.root, places, exclude, Path.cwd())
+    check_digests(deployed, digests, places, exclude, project.settings.digest)
+    return deployed
+
+
+def _concerned(
+    found: Mapping[str, Found], since: str | None, subjects: Subjects
+) -> tuple[Mapping[str, Found], Sequence[str]]:
+    """Return the plugins that something concerns which changed since a revision, and the names of the others."""
+    if since is None:
+        return found, ()
+    changed = plugins_changed_since(since, subjects.settings, subjects.root, subjects.layouts)
+    return {name: found[name] for name in found if name in changed}, [name for name in found if name not in changed]
 
 
 def _verified(judgements: Judgements, name: str, checks: Sequence[Check], show: Show) -> Iterator[Verified]:

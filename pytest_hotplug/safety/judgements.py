@@ -41,7 +41,7 @@ class Judgements:
         return Verified(
             name=plugin,
             manifest=relative(found.path / found.layout.manifest[0], root),
-            has_probe=declared.probe is not None or is_disabled(found),
+            has_probe=self._has_probe(declared) or is_disabled(found),
             exceptions=sum(allowed.until >= today for allowed in declared.allow.values()),
             checks=(checked(judged, found, root),),
             series=series_of(evidence) if evidence is not None else (),
@@ -67,13 +67,16 @@ class Judgements:
             self._evidence[key] = play(self._subjects, plugin, check.scenario, declared.timeout, tell)
         judged = judge(check, self._evidence[key])
         judged = excepted(judged, declared.allow.get(check.id), date.today(), found.path / found.layout.manifest[0])
-        return _strictly(judged, declared) if self._strict else judged
+        return _strictly(judged, self._has_probe(declared)) if self._strict else judged
+
+    def _has_probe(self, declared: Declared) -> bool:
+        return declared.probe is not None or self._subjects.probe is not None
 
 
-def _strictly(judged: Judged, declared: Declared) -> Judged:
+def _strictly(judged: Judged, has_probe: bool) -> Judged:
     """Return a judgement in which nothing counts as proved that isn't."""
     if judged.outcome == "skipped" and judged.lacks_tool:
         return replace(judged, outcome="failed", reason=f"it could not be tried here: {judged.reason}")
-    if judged.outcome in ("passed", "note") and declared.probe is None:
+    if judged.outcome in ("passed", "note") and not has_probe:
         return replace(judged, outcome="failed", reason=NO_PROBE)
     return judged

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from pytest_hotplug.reloader.settings import Layout, Settings
@@ -14,7 +16,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """Which scenario to play with which plugin; everything lies in copies that may be edited.
 
     `real` is the directory that findings name instead of the copy. `deployed` holds, for each layout, the
-    plugins as they are at `ref`.
+    plugins as they are at `ref`. `probe` says how the plugin is used whatever its manifest says.
     """
 
     scenario: Scenario
@@ -24,5 +26,6 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     layouts: tuple[Layout, ...]
     reloads: int
     warm_ups: int = 0
+    probe: Any = None
     deployed: str = ""
     ref: str = ""

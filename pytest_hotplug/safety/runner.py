@@ -55,13 +55,15 @@ _NOT_HANDED_ON = ("PYTEST_", "HOTPLUG_", "COV_", "COVERAGE_", "PYTHONHASHSEED", 
 class Subjects:
     """The plugins to verify: the project's settings, where it lies and how its plugins are laid out.
 
-    `deployed` says which versions they are upgraded from, None when nobody asks.
+    `deployed` says which versions they are upgraded from, None when nobody asks; `probe` how they are used
+    whatever their manifests say.
     """
 
     settings: Settings
     root: Path
     layouts: tuple[Layout, ...]
     deployed: Deployed | None = None
+    probe: Any = None
 
 
 def chosen(level: Level, *, upgrades: bool = False) -> tuple[Check, ...]:
@@ -112,6 +114,7 @@ def _order(subjects: Subjects, plugin: str, scenario: Scenario, directory: Path,
     return Order(
         scenario=scenario,
         plugin=plugin,
+        probe=subjects.probe,
         settings=msgspec.structs.replace(
             subjects.settings,
             host=subjects.settings.verify_host or subjects.settings.host,

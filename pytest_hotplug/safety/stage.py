@@ -145,7 +145,8 @@ class Stage:
         try:
             manifest = self.manager.load(self.name).manifest
             verify = manifest.hotplug.get("verify", {})
-            self._probe = probe_of(verify.get("probe"), self.directory)
+            said = verify.get("probe") if self.order.probe is None else self.order.probe
+            self._probe = probe_of(said, self.directory)
         except (HotplugError, BadProbe) as error:
             raise CannotPlay(str(error)) from None
         self.use()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.cli.terminal import User, in_a_terminal, wait_for
+from tests.cli.test_digesting import git, git_only
 from tests.reloader.workshop import eventually
 from tests.testing.watched import is_alive
 
@@ -47,6 +48,27 @@ def test_what_is_found_is_told_and_reported(user: User, tmp_path: Path) -> None:
     assert (user.here / "out/r.sarif").exists()
     assert "::error file=plugins/leaks/main.py,line=5" in done.err
     assert "thread that runs Event.wait" in summary.read_text()
+
+
+@git_only
+def test_an_upgrade_from_what_is_deployed_is_proved_or_refuted(user: User) -> None:
+    """--ref adds its checks, --ref-digest makes sure of it, --since leaves out what nothing concerns."""
+    user.plugin("old", "def run(name):\n    return 1\n", PROBED)
+    git(user, "init", "-q")
+    git(user, "add", ".")
+    git(user, "commit", "-qm", "deployed")
+    done = user.types("verify", "--since", "HEAD", "--ref", "HEAD")
+    assert (done.code, done.out) == (0, "not verified, unchanged since HEAD: old\nno plugin was verified\n"), done
+    user.write("plugins/old/main.py", "def run():\n    return 1\n")
+    done = user.types("verify", "--level", "fast", "--ref", "HEAD", "--json")
+    outcomes = {check["id"]: check["outcome"] for check in done.json["plugins"][0]["checks"]}
+    assert done.code == 1
+    assert [outcomes[check] for check in ("version_bumped", "interface_compatible")] == ["failed", "failed"]
+    for arguments in (("--ref", ""), ("--ref", "nowhere"), ("--ref-digest", "old=1234567")):
+        done = user.types("verify", *arguments)
+        assert (done.code, "[unknown-ref]" in done.err) == (4, True), done
+    done = user.types("verify", "--ref", "HEAD", "--ref-digest", "old=1234567")
+    assert (done.code, "[not-deployed]" in done.err) == (4, True), done
 
 
 @posix
