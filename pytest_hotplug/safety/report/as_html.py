@@ -79,8 +79,6 @@ def _overview(plugins: Iterable[Verified]) -> Iterator[str]:
 
 
 def _plugin(plugin: Verified) -> str:
-    number = Counter(check.outcome for check in plugin.checks)
-    said = ", ".join(f"{number[outcome]} {outcome}" for outcome in _ORDER if number[outcome])
     remarks = [] if plugin.has_probe else ["no probe: it was only loaded, never used"]
     if plugin.exceptions:
         remarks.append(_plural(plugin.exceptions, "exception") + " in force")
@@ -88,9 +86,15 @@ def _plugin(plugin: Verified) -> str:
     told = "".join(map(_told, grouped(check for check in checks if check.outcome in _OPEN)))
     return (
         f'<section class="card" id="{escape(plugin.name)}"><div class="head"><h2>{escape(plugin.name)}</h2>'
-        f'<p class="soft">{escape("; ".join([said, *remarks]))}</p></div>'
+        f'<p class="soft">{escape("; ".join([_numbers(plugin.checks), *remarks]))}</p></div>'
         f"{told}{_rest([check for check in checks if check.outcome not in _OPEN])}{_plots(plugin)}</section>"
     )
+
+
+def _numbers(checks: Iterable[Checked]) -> str:
+    number = Counter(check.outcome for check in checks)
+    words = {outcome: "with notes" if outcome == "note" else outcome for outcome in _ORDER}
+    return ", ".join(f"{number[outcome]} {word}" for outcome, word in words.items() if number[outcome])
 
 
 def _told(alike: list[Checked]) -> str:
@@ -122,15 +126,13 @@ def _rest(checks: list[Checked]) -> str:
     """Fold away what there is nothing to do about."""
     if not checks:
         return ""
-    number = Counter(check.outcome for check in checks)
-    said = ", ".join(f"{number[outcome]} {outcome}" for outcome in _ORDER if number[outcome])
     rows = "".join(
         f'<tr><td class="{check.outcome}">{check.outcome}</td><td>{escape(check.title)} <code>{escape(check.id)}</code>'
         + (f'<br><span class="soft">{escape(check.reason)}</span>' if check.reason else "")
         + "</td></tr>"
         for check in checks
     )
-    return f'<details><summary>{said}</summary><table class="rest">{rows}</table></details>'
+    return f'<details><summary>{_numbers(checks)}</summary><table class="rest">{rows}</table></details>'
 
 
 def _plots(plugin: Verified) -> str:

@@ -12,7 +12,7 @@ from pytest_hotplug.safety.slope import slope_of
 __all__ = ["caption", "line_plot", "timeline"]
 
 _WIDTH, _HEIGHT = 360, 170
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 14, 30
+_LEFT, _RIGHT, _TOP, _BOTTOM = 68, 12, 14, 30
 _LANE = 26
 _KINDS = 5  # colours that the style has
 
@@ -21,7 +21,7 @@ def line_plot(series: Series) -> str:
     """Draw the points of a series."""
     xs, ys = [x for x, _ in series.points], [y for _, y in series.points]
     x_low, x_high = min(xs), max(xs)
-    ticks = _ticks(min(ys), max(ys))
+    ticks = _ticks(min(ys), max(ys), least=1.0 if all(y == int(y) for y in ys) else 0.0)
     y_low, y_high = min(ticks[0], *ys), max(ticks[-1], *ys)
 
     def place(x: float, y: float) -> tuple[float, float]:
@@ -55,15 +55,20 @@ def caption(series: Series) -> str:
     if not series.step or len(series.points) < 2:
         return f"{series.title} ({series.unit})"
     slope = round(slope_of([y for _, y in series.points]), 2)
-    return f"{series.title}: {f'{slope:+,g} {series.unit} per {series.step}' if slope else 'steady'}"
+    return f"{series.title}: {f'{_more(slope)} {series.unit} per {series.step}' if slope else 'steady'}"
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Return three to six round numbers that span the values."""
+def _more(slope: float) -> str:
+    return f"{slope:+,.0f}" if slope == int(slope) else f"{slope:+,.2f}"
+
+
+def _ticks(low: float, high: float, least: float) -> list[float]:
+    """Return two to six round numbers that span the values, at least so far apart."""
     if high == low:
         return [low - 1, low, low + 1]
     step = 10.0 ** math.floor(math.log10((high - low) / 3))
     step *= next(times for times in (1, 2, 5, 10) if (high - low) / (step * times) <= 4)
+    step = max(step, least)
     return [step * n for n in range(math.floor(low / step), math.ceil(high / step) + 1)]
 
 
