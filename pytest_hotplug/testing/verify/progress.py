@@ -19,7 +19,8 @@ _QUIET: Callable[[str], None] = lambda step: None  # noqa: E731
 def progress_of(config: pytest.Config) -> Iterator[Callable[[str], None]]:
     """Give a function that shows a step; what it shows is taken away at the end. Without a terminal it does nothing."""
     reporter: Any = config.pluginmanager.getplugin("terminalreporter")
-    if reporter is None or hasattr(config, "workerinput") or not reporter.isatty():
+    # Found out at the start, since output leads elsewhere by now; before pytest 9 it can't be called.
+    if reporter is None or hasattr(config, "workerinput") or not reporter.isatty:
         yield _QUIET
         return
     line = _Line(reporter, config.pluginmanager.getplugin("capturemanager"))
