@@ -19,6 +19,7 @@ from pytest_hotplug.safety.judging import Judged, judge
 from pytest_hotplug.safety.runner import Subjects, play
 from pytest_hotplug.safety.version_on_disk import version_of
 from tests.safety.corpus_upgrade import BAD, GOOD, OLD, Release, Upgrade, from_ref, released, simple, subjects_of, write
+from tests.safety.page import PAGE, failure_of, looks
 
 _CASES = [(check, name) for check, upgrades in BAD.items() for name in upgrades]
 _UPGRADES = [check for check in ALL if check.scenario == "upgrade"]
@@ -41,6 +42,8 @@ def test_a_bad_upgrade_is_caught(check: str, name: str, tmp_path: Path) -> None:
     found = judged(released(tmp_path, BAD[check][name]))[check]
     assert found.outcome == "failed", found
     assert found.findings[0].remedy
+    if name == next(iter(BAD[check])):
+        assert looks(failure_of(found)) in looks(PAGE.read_text(encoding="utf-8")), "python -m tests.safety.page"
 
 
 @pytest.mark.parametrize("name", GOOD)

@@ -74,9 +74,11 @@ CHECK = Check(
     id="upgrade_from_ref",
     title="The new version takes the deployed one's place while it works, and gives it back",
     how=(
-        "The deployed version serves and is used; a call of it is parked in an injected function while the "
-        "work tree's version takes its place and is used, and ends as it would have; then the way back, and "
-        "the deployed version is used once more."
+        "The deployed version is loaded and used as its manifest says. The first call of its probe is made once "
+        "more, in a thread, and parked before the plugin's first line; the new version's files are laid down and "
+        "serve, and only then the call goes on: it must end, and answer as before, where that was the same twice. The "
+        "new version must do what its probe says, and so must the deployed one after the way back. Where versions are "
+        "handed over stop-first, no call is parked."
     ),
     remedy="Keep what the deployed version, its calls and its state rely on until nothing of it runs any more.",
     scenario="upgrade",
