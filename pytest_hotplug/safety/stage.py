@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_hotplug.reloader import limits, store
+from pytest_hotplug.reloader import limits, retirement, store
 from pytest_hotplug.reloader.errors import HotplugError
 from pytest_hotplug.reloader.events import Event
 from pytest_hotplug.reloader.generation import Generation
@@ -54,6 +54,8 @@ class Stage:
         self.name = order.plugin
         # What the reloader remembers grows up to a bound; here it must not grow at all.
         store.HISTORY_LINES = limits._MOST_KNOWN = 1
+        if order.scenario == "calls":
+            retirement.GRACE = 0.0  # reloads wait for no end of an old version: who looks for those waits
         self.manager = PluginManager.from_settings(order.settings, Path(order.root), order.layouts)
         self.manager.discover()
         slot = self.manager._registry.slots.get(self.name)

@@ -44,7 +44,7 @@ def _living(stage: Stage, known: frozenset[int]) -> Finding | None:
     if not stage.living() & known:
         return None
     held = stage.survivors("in flight")
-    chain = (*held[0].chain, held[0].held) if held else ()
+    chain = (*held[0].chain, held[0].held) if held else ("its end, which takes its time",)
     return Finding(message=f"the old version lives on after its last call: {' -> '.join(chain)}", chain=chain)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -62,7 +63,7 @@ def _where(thread: threading.Thread) -> str:
     if frame is None:
         return "it ended meanwhile"
     place = traceback.extract_stack(frame)[-1]
-    return f"{place.filename}:{place.lineno} in {place.name}"
+    return f"{os.path.basename(place.filename)}:{place.lineno} in {place.name}"
 
 
 CHECK = Check(
