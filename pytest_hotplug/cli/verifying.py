@@ -84,9 +84,9 @@ def verify(
     project = read_settings()
     places = layouts(project.settings, project.root)
     subjects = Subjects(project.settings, project.root, places, _deployed(ref, digests, project, places))
-    checks = chosen(level, upgrades=subjects.deployed is not None)
     found, unchanged = _concerned(found, since, subjects)
     judgements = Judgements(subjects, found, strict=strict)
+    checks = chosen(level, upgrades=subjects.deployed is not None)
     parts = []
     for number, name in enumerate(found, 1):
         with _progress(f"{number} of {len(found)}", len(checks)) as show:

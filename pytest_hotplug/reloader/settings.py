@@ -55,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     host_parameter: str = "host"
     verify_host: str = ""
     verify_registries: tuple[str, ...] = ()
+    verify_checks: tuple[str, ...] = ()
     watch_host: Literal["import", "live", "off"] = "import"
     debounce: float = 0.05
     settle_max: float = 2.0

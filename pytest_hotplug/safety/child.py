@@ -6,12 +6,14 @@ import json
 import os
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
 
 from pytest_hotplug.reloader.child_process import answering, end_with_the_parent, say
 from pytest_hotplug.reloader.preflight import read
+from pytest_hotplug.safety.added import add_own_checks
 from pytest_hotplug.safety.check import Scenario
 from pytest_hotplug.safety.checks import ALL
 from pytest_hotplug.safety.order import Order
@@ -21,15 +23,15 @@ __all__ = ["main"]
 
 _PLAYED_BY: Mapping[Scenario, str] = {name: name for name in ("cycle", "memory", "upgrade")}  # the others: attempts
 
-_TAKES = {check.id: check.take for check in ALL if check.take is not None}
-
 
 def main(told: Any) -> NoReturn:
     """Do what the order says, and print the evidence as the last line of stdout."""
     end_with_the_parent()
     answers = answering()
     order = read(told, Order)
+    add_own_checks(order.settings, Path(order.root))
+    takes = {check.id: check.take for check in ALL if check.take is not None}
     scenario = import_module(f"pytest_hotplug.safety.scenarios.{_PLAYED_BY.get(order.scenario, 'attempts')}")
-    stage = Stage(order, lambda step: say(answers, json.dumps(step)), _TAKES)
+    stage = Stage(order, lambda step: say(answers, json.dumps(step)), takes)
     say(answers, msgspec.json.encode(scenario.play(stage)).decode())
     os._exit(0)  # what the plugin left running must not keep the child

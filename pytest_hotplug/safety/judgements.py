@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import date
 
 from pytest_hotplug.reloader.discovery import Found
+from pytest_hotplug.safety.added import add_own_checks
 from pytest_hotplug.safety.check import Check, Scenario
 from pytest_hotplug.safety.declared import BadDeclaration, Declared, declared_by, excepted, is_disabled
 from pytest_hotplug.safety.judging import Evidence, Judged, judge
@@ -26,6 +27,7 @@ class Judgements:
     """
 
     def __init__(self, subjects: Subjects, plugins: Mapping[str, Found], *, strict: bool = False) -> None:
+        add_own_checks(subjects.settings, subjects.root)
         self._subjects = subjects
         self._plugins = plugins
         self._strict = strict

@@ -23,8 +23,8 @@ import msgspec
 from pytest_hotplug.reloader.child_process import last_line, run_child
 from pytest_hotplug.reloader.errors import visible
 from pytest_hotplug.reloader.preflight import written
-from pytest_hotplug.reloader.project import plugin_dir_path
 from pytest_hotplug.reloader.settings import Layout, Settings
+from pytest_hotplug.safety.added import own_path
 from pytest_hotplug.safety.check import Check, Level, Scenario
 from pytest_hotplug.safety.checks import ALL
 from pytest_hotplug.safety.deployed import NOT_COPIED, Deployed
@@ -199,9 +199,7 @@ def _why(code: int | None, said: str, timeout: float, at: str) -> str:
 
 def _path(order: Order) -> Sequence[str]:
     """Return the child's `sys.path`: ours, and what the project adds for its workers."""
-    root = Path(order.root)
-    own = [str(plugin_dir_path(place, root)) for place in order.settings.pythonpath]
-    return [*own, *filter(None, sys.path)]
+    return [*own_path(order.settings, Path(order.root)), *filter(None, sys.path)]
 
 
 def _environment(temporary: Path) -> dict[str, str]:

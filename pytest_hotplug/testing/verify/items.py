@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from pytest_hotplug.reloader.discovery import Found
+from pytest_hotplug.reloader.errors import UsageError
 from pytest_hotplug.safety.check import Check, Level
 from pytest_hotplug.safety.judgements import Judgements
 from pytest_hotplug.safety.report.as_text import told
@@ -38,9 +39,12 @@ class Verification:
         self.unchanged = unchanged_by(config, project)
         config.pluginmanager.register(self.unchanged, "hotplug-unchanged")
         self._plugins = project.plugins()
-        self.checks = chosen(level, upgrades=deployed is not None)
         subjects = Subjects(project.settings, project.root, project.layouts, deployed)
-        self.judgements = Judgements(subjects, self._plugins, strict=strict)
+        try:
+            self.judgements = Judgements(subjects, self._plugins, strict=strict)
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from None
+        self.checks = chosen(level, upgrades=deployed is not None)
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
         found = self._plugins.get(file_path.parent.name)
