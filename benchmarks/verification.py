@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,10 @@ def _beside(jobs: int, function: Callable[..., Any], work: Iterable[tuple[str, .
 
 
 def _detection(times: int, jobs: int) -> dict[str, Any]:
-    names = [(check, name) for check in {**PLUGINS, **BAD} for name in {**PLUGINS, **BAD}[check]]
+    names = [
+        *((check, name) for check in PLUGINS for name in PLUGINS[check]),
+        *((check, name) for check in BAD for name in BAD[check]),
+    ]
     found = _beside(jobs, detected, names * times)
     caught = Counter(case for case, right in zip(names * times, found, strict=True) if right)
     missed = {f"{check}: {name}": times - caught[check, name] for check, name in names if caught[check, name] < times}
@@ -86,7 +90,7 @@ def _detection(times: int, jobs: int) -> dict[str, Any]:
 
 def _false_alarms(runs: int, jobs: int) -> dict[str, Any]:
     return {
-        name: {"runs": runs, "alarms": dict(Counter(sum(_beside(jobs, alarms, [(name,)] * runs), [])))}
+        name: {"runs": runs, "alarms": dict(Counter(chain.from_iterable(_beside(jobs, alarms, [(name,)] * runs))))}
         for name in CLEAN
     }
 
@@ -108,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=2, help="how many run beside each other (2)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result there")
     options = parser.parse_args(arguments)
-    row = {
+    row: dict[str, Any] = {
         "cost": _costs(),
         "detection": _detection(options.detections, options.jobs),
         "false_alarms": _false_alarms(options.runs, options.jobs),
@@ -122,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _store(file: Path, row: dict[str, Any]) -> None:
     stored = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    told = {
+    told: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "script": "verification",
         "platform": f"{platform.system()} {platform.machine()}",

@@ -23,7 +23,7 @@ def _take(subject: Subject) -> dict[str, Thing]:
         if subject.owns(entry):
             name = getattr(entry, "__qualname__", type(entry).__qualname__)
             found[f"{table} {number_of(entry)}"] = subject.thing(f"{name} in {table}", entry)
-    for kind in [kind for kind in gc.get_objects() if isinstance(kind, type) and subject.owns(kind)]:
+    for kind in [kind for kind in gc.get_objects() if isinstance(kind, type) and subject.is_ours(str(kind.__module__))]:
         for base in kind.__bases__:
             if base is not object and not subject.owns(base):
                 table = f"the subclasses of {base.__module__}.{base.__qualname__}"

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from types import ModuleType
+from types import (
+    BuiltinFunctionType,
+    ClassMethodDescriptorType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodDescriptorType,
+    ModuleType,
+    WrapperDescriptorType,
+)
 from typing import Any
 
 from pytest_hotplug.safety.check import Check
@@ -15,7 +23,11 @@ from pytest_hotplug.safety.subject import Subject
 
 __all__ = ["CHECK"]
 
-_PLAIN = (int, float, str, bytes, bool, tuple, list, dict, set, frozenset, type(None), ModuleType)
+_OF_C = (
+    BuiltinFunctionType, ClassMethodDescriptorType, GetSetDescriptorType, MemberDescriptorType, MethodDescriptorType,
+    WrapperDescriptorType,
+)  # fmt: skip
+_PLAIN = frozenset({int, float, str, bytes, bool, tuple, list, dict, set, frozenset, type(None), ModuleType, *_OF_C})
 
 
 def _take(subject: Subject) -> dict[str, Thing]:
