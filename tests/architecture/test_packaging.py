@@ -77,7 +77,11 @@ def test_the_supported_pythons_are_told_alike_everywhere() -> None:
 def test_the_lowest_versions_are_those_that_are_tested() -> None:
     """A lower bound in the metadata is a version that the suite passes with, not a guess."""
     bounds = {}
-    for line in pyproject()["project"]["dependencies"]:
+    project = pyproject()["project"]
+    for line in [
+        *project["dependencies"],
+        *(line for extra in project["optional-dependencies"].values() for line in extra),
+    ]:
         requirement = Requirement(line)
         (specifier,) = requirement.specifier
         assert specifier.operator == ">=", f"{line} has no proven lower bound"
