@@ -6,7 +6,7 @@ import msgspec
 
 from pytest_hotplug.safety.finding import Finding
 
-__all__ = ["Attempts", "Cycle", "Memory", "Survivor", "Thing"]
+__all__ = ["Attempts", "Cycle", "Memory", "Span", "Survivor", "Thing"]
 
 
 class Thing(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,11 +62,21 @@ class Memory(msgspec.Struct, kw_only=True):
     failed: str = ""
 
 
+class Span(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that took from `start` to `end` (seconds), one of several in its lane; kinds differ in colour."""
+
+    lane: str
+    start: float
+    end: float
+    kind: str = ""
+    text: str = ""
+
+
 class Attempts(msgspec.Struct, kw_only=True):
     """What came of trying promises out, by check: how many attempts there were, and what they found.
 
     `skipped` says why a check does not apply, or what there would have to be to try it (`without_tool`),
-    `broken` why it could not be tried to its end.
+    `broken` why it could not be tried to its end. `timeline` is what ran when.
     """
 
     counts: dict[str, int] = {}
@@ -74,4 +84,5 @@ class Attempts(msgspec.Struct, kw_only=True):
     skipped: dict[str, str] = {}
     without_tool: list[str] = []
     broken: dict[str, str] = {}
+    timeline: list[Span] = []
     failed: str = ""

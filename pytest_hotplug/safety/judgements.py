@@ -10,6 +10,7 @@ from pytest_hotplug.reloader.discovery import Found
 from pytest_hotplug.safety.added import add_own_checks
 from pytest_hotplug.safety.check import Check, Scenario
 from pytest_hotplug.safety.declared import BadDeclaration, Declared, declared_by, excepted, is_disabled
+from pytest_hotplug.safety.evidence import Attempts
 from pytest_hotplug.safety.judging import Evidence, Judged, judge
 from pytest_hotplug.safety.report.record import Verified
 from pytest_hotplug.safety.report.recording import checked, relative, series_of
@@ -47,6 +48,7 @@ class Judgements:
             exceptions=sum(allowed.until >= today for allowed in declared.allow.values()),
             checks=(checked(judged, found, root),),
             series=series_of(evidence) if evidence is not None else (),
+            timeline=tuple(evidence.timeline) if isinstance(evidence, Attempts) else (),
         )
 
     def declared(self, plugin: str) -> Declared:

@@ -21,7 +21,7 @@ from pytest_hotplug.reloader.manifest import EntryPoint, parse_entry
 from pytest_hotplug.reloader.outcomes import KeptCurrent
 from pytest_hotplug.reloader.settings import Layout
 from pytest_hotplug.safety.errors import CannotPlay, NoTool, NotTried
-from pytest_hotplug.safety.evidence import Phase, Survivor, Thing
+from pytest_hotplug.safety.evidence import Phase, Span, Survivor, Thing
 from pytest_hotplug.safety.files import Files
 from pytest_hotplug.safety.identity import number_of
 from pytest_hotplug.safety.order import Order
@@ -72,6 +72,7 @@ class Stage:
         self.not_seen: dict[str, NotTried] = {}  # check id -> why it can't look
         self._probe: Probe | None = None
         self._edits = 0
+        self.timeline: list[Span] = []  # what ran when, where a check finds that worth showing
         self._heard: list[Event] = []
         self.upgrade: Upgrade | None = None  # where the scenario plays one
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_hotplug.safety.checks import ALL
+from pytest_hotplug.safety.evidence import Attempts
 from pytest_hotplug.safety.judging import judge
 from pytest_hotplug.safety.runner import Subjects, play
 from tests.safety.corpus import CLEAN, PLUGINS, subjects_in, write
@@ -42,6 +43,8 @@ def test_a_clean_plugin_passes_every_check(name: str, subjects: Subjects) -> Non
         evidence = play(subjects, plugin, scenario)
         judged = [judge(check, evidence) for check in ALL if check.scenario == scenario]
         assert [one for one in judged if one.outcome in ("failed", "error")] == []
+        if isinstance(evidence, Attempts) and scenario == "calls":  # what ran when is there to be shown
+            assert {span.lane for span in evidence.timeline} == {"versions", "caller 1", "caller 2", "caller 3"}
 
 
 def test_every_check_has_plugins_that_it_must_catch() -> None:

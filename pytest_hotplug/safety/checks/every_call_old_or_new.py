@@ -6,12 +6,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Self
 
 from pytest_hotplug.safety.check import Check
+from pytest_hotplug.safety.evidence import Span
 from pytest_hotplug.safety.finding import Finding
 from pytest_hotplug.safety.findings import attempted
-from pytest_hotplug.safety.history import Odd, Witness
+from pytest_hotplug.safety.history import History, Odd, Witness
 from pytest_hotplug.safety.stage import NotTried, Stage
 from pytest_hotplug.safety.versions import Versions
 
@@ -22,6 +24,7 @@ _VERSIONS = 20
 _PAUSE = 0.01  # seconds between versions, in which calls are made
 _SWITCH = 0.00005  # seconds after which Python lets another thread go on: 100 times sooner than it does
 _PATIENCE = 10.0  # seconds within which the last calls must come to their end
+_KINDS = ("an even version", "an odd version")
 _TOLD = 3  # calls of each kind that are told
 
 
@@ -40,6 +43,7 @@ def _attempt(stage: Stage) -> Iterator[Finding | None]:
     if callers.hang:
         yield Finding(message="a call does not come back while versions change")
     stage.tell(f"{callers.calls} calls while {_VERSIONS} versions came")
+    stage.timeline += [*_publications(versions.history), *callers.spans()]
     yield from _told(callers.odd())
 
 
@@ -49,11 +53,10 @@ class _Callers:
     def __init__(self, versions: Versions) -> None:
         self._over = threading.Event()
         self._witnesses = [Witness(versions.history) for _ in range(_THREADS)]
+        self._served = [_Served() for _ in self._witnesses]
         self._threads = [
-            threading.Thread(
-                target=_call, args=(versions, witness, self._over), name="hotplug-verify-call", daemon=True
-            )
-            for witness in self._witnesses
+            threading.Thread(target=_call, args=(versions, *of, self._over), name="hotplug-verify-call", daemon=True)
+            for of in zip(self._witnesses, self._served, strict=True)
         ]
         self.hang = False
 
@@ -70,6 +73,15 @@ class _Callers:
         """Return the calls that no legal run could have answered so."""
         return [odd for witness in self._witnesses for odd in witness.odd]
 
+    def spans(self) -> Iterator[Span]:
+        """Yield when each of them was served by which version, and the calls that were answered wrongly."""
+        for number, (witness, served) in enumerate(zip(self._witnesses, self._served, strict=True), 1):
+            lane = f"caller {number}"
+            for token, start, end in served.by:
+                yield Span(lane=lane, start=start, end=end, kind=_KINDS[token % 2], text=f"version {token}")
+            for odd in witness.odd:
+                yield Span(lane=lane, start=odd.call[0], end=odd.call[1], kind=odd.kind, text=str(odd.answer))
+
     def __enter__(self) -> Self:
         self._interval = sys.getswitchinterval()
         sys.setswitchinterval(_SWITCH)
@@ -85,7 +97,26 @@ class _Callers:
             self.hang = self.hang or thread.is_alive()
 
 
-def _call(versions: Versions, witness: Witness, over: threading.Event) -> None:
+@dataclass(slots=True)
+class _Served:
+    """By which version calls were answered, from the first call to the last: (token, start, end)."""
+
+    by: list[tuple[int, float, float]] = field(default_factory=list)
+
+    def saw(self, start: float, end: float, token: int) -> None:
+        if self.by and self.by[-1][0] == token:
+            start = self.by.pop()[1]
+        self.by.append((token, start, end))
+
+
+def _publications(history: History) -> Iterator[Span]:
+    for token, start, end in zip(
+        history.tokens, history.begun, history.done, strict=False
+    ):  # the last may be under way
+        yield Span(lane="versions", start=start, end=end, kind="a deployment", text=f"version {token}")
+
+
+def _call(versions: Versions, witness: Witness, served: _Served, over: threading.Event) -> None:
     while not over.is_set():
         start = time.perf_counter()
         try:
@@ -93,7 +124,9 @@ def _call(versions: Versions, witness: Witness, over: threading.Event) -> None:
         except Exception as error:  # noqa: BLE001 - whatever it is: alone, this call does not fail
             witness.failed(start, time.perf_counter(), error)
         else:
-            witness.saw(start, time.perf_counter(), tokens)
+            end = time.perf_counter()
+            witness.saw(start, end, tokens)
+            served.saw(start, end, tokens[0])
     witness.judge()
 
 

@@ -10,6 +10,8 @@ from typing import Literal
 
 import msgspec
 
+from pytest_hotplug.safety.evidence import Span
+
 __all__ = ["SCHEMA_VERSION", "Checked", "Found", "Outcome", "Report", "Series", "Span", "Verified", "grouped", "merged"]
 
 SCHEMA_VERSION = 1
@@ -62,16 +64,6 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
     unit: str
     points: tuple[tuple[float, float], ...]
     step: str = ""
-
-
-class Span(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that took from `start` to `end` (seconds), one of several in its lane; kinds differ in colour."""
-
-    lane: str
-    start: float
-    end: float
-    kind: str = ""
-    text: str = ""
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):

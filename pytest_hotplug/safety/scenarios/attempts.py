@@ -32,6 +32,7 @@ def play(stage: Stage) -> Attempts:
         except CannotPlay as error:
             attempts.broken |= {later.id: stage.by_name(f"after {check.id}: {error}") for later in checks[number + 1 :]}
             break
+    attempts.timeline = stage.timeline
     return attempts
 
 
