@@ -12,7 +12,6 @@ import shutil
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from pytest_hotplug.reloader.errors import visible
 from pytest_hotplug.reloader.preflight import written
 from pytest_hotplug.reloader.settings import Layout, Settings
 from pytest_hotplug.safety.added import own_path
+from pytest_hotplug.safety.bounds import Bounds
 from pytest_hotplug.safety.check import Check, Level, Scenario
 from pytest_hotplug.safety.checks import ALL
 from pytest_hotplug.safety.deployed import NOT_COPIED, Deployed
@@ -153,14 +153,14 @@ def _evidence(order: Order, directory: Path, timeout: float, tell: Tell) -> Evid
     for name in ("tmp", "cwd"):
         (directory / name).mkdir()
     told = {"path": _path(order), "order": json.loads(written(order))}
-    deadline = time.monotonic() + timeout
 
     def is_over() -> bool:
         if step := _step_in(answers):
             tell(step)
-        return time.monotonic() >= deadline
+        return bounds.are_crossed()
 
     with tempfile.TemporaryFile() as answers, tempfile.TemporaryFile() as errors:
+        bounds = Bounds(timeout, directory, errors)
         code = run_child(
             "hotplug-verify",
             _CHILD,
@@ -176,7 +176,7 @@ def _evidence(order: Order, directory: Path, timeout: float, tell: Tell) -> Evid
         try:
             return msgspec.json.decode(last_line(answers), type=kind)
         except msgspec.DecodeError:  # whatever its exit code: a plugin may have left with a good one
-            return kind(failed=_why(code, last_line(errors, _LAST_WORDS), timeout, _step_in(answers)))
+            return kind(failed=_why(code, last_line(errors, _LAST_WORDS), bounds.beyond, _step_in(answers)))
 
 
 def _step_in(answers: IO[bytes]) -> str:
@@ -189,10 +189,10 @@ def _step_in(answers: IO[bytes]) -> str:
     return str(json.loads(lines[-1])) if lines and lines[-1].startswith(b'"') and lines[-1].endswith(b'"') else ""
 
 
-def _why(code: int | None, said: str, timeout: float, at: str) -> str:
+def _why(code: int | None, said: str, beyond: str, at: str) -> str:
     during = f" (during {at})" if at else ""
     if code is None:
-        return f"it did not come to its end within {timeout:g} s{during}; the process that verified it was ended"
+        return f"{beyond}{during}; the process that verified it was ended"
     how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
     return f"it ended the process that verified it ({how}){during}: {visible(said) or 'it said nothing'}"
 
