@@ -138,3 +138,12 @@ def test_every_check_stands_on_its_page() -> None:
         assert shown, check.id
         assert known[check.id] == section_of(check, shown).strip()
     assert len(chosen("full")) == CHECKS  # those of upgrades are none where nobody says what is deployed
+
+
+def test_a_measured_run_proves_the_same(tmp_path: Path) -> None:
+    """--cov: the children are not measured, since what measures them would hold old versions."""
+    pytest.importorskip("pytest_cov", reason="pytest_cov isn't installed")
+    write_plugin(tmp_path, "clean", "def run():\n    return 1\n", {"probe": {"expect": 1}})
+    done = run_pytest(tmp_path, "-p", "pytest_cov", "--cov=plugins", "--hotplug-verify", "--hotplug-level=fast")
+    assert done.returncode == 0, done.stdout
+    assert "failed" not in done.stdout
