@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_hotplug.safety.evidence import Thing
 from pytest_hotplug.safety.finding import Finding
+from pytest_hotplug.safety.order import Scenario
 
 if TYPE_CHECKING:
     from pytest_hotplug.safety.stage import Stage
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["Check", "Finding", "Level", "Scenario"]
 
 Level = Literal["fast", "full"]
-Scenario = Literal["cycle", "memory", "edits", "calls", "upgrade"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from pytest_hotplug.reloader.settings import Layout, Settings
-from pytest_hotplug.safety.check import Scenario
 
-__all__ = ["Order"]
+__all__ = ["Order", "Scenario"]
+
+Scenario = Literal["cycle", "memory", "edits", "calls", "upgrade"]
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
