@@ -137,11 +137,36 @@ def _watchers(stored: dict[str, Any]) -> Iterator[str]:
     yield f"Versions: {' · '.join(f'{name} {version}' for name, version in stored['versions'].items())}."
 
 
+def _verification(stored: dict[str, Any]) -> Iterator[str]:
+    rows = []
+    for python, row in stored["pythons"].items():
+        detection, costs = row["detection"], row["cost"].values()
+        missed = "; ".join(f"{what} missed {times} times" for what, times in detection["missed"].items())
+        alarms = sum(sum(clean["alarms"].values()) for clean in row["false_alarms"].values())
+        runs = " + ".join(str(clean["runs"]) for clean in row["false_alarms"].values())
+        rows.append([
+            python, f"{detection['plugins']} x {detection['times']}", missed or "none", runs, str(alarms),
+            *(f"{min(cost[level] for cost in costs):.1f} to {max(cost[level] for cost in costs):.1f} s"
+              for level in ("fast", "full")),
+        ])  # fmt: skip
+    head = [
+        "Python",
+        "unsafe plugins x runs",
+        "missed",
+        "runs of clean plugins",
+        "false alarms",
+        "CPU, fast",
+        "CPU, full",
+    ]
+    yield from _table(head, rows)
+
+
 _TABLES: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
     "reload_peers": _peers_of_reload,
     "many_plugins": _many,
     "memory": _memory,
     "watch_peers": _watchers,
+    "verification": _verification,
 }
 
 
