@@ -158,7 +158,7 @@ def _verification(stored: dict[str, Any]) -> Iterator[str]:
         "CPU, fast",
         "CPU, full",
     ]
-    yield from _table(head, rows)
+    yield from _table(["Python", *found, "CPU, fast", "CPU, full"], rows)
 
 
 _TABLES: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
