@@ -149,15 +149,7 @@ def _verification(stored: dict[str, Any]) -> Iterator[str]:
             *(f"{min(cost[level] for cost in costs):.1f} to {max(cost[level] for cost in costs):.1f} s"
               for level in ("fast", "full")),
         ])  # fmt: skip
-    head = [
-        "Python",
-        "unsafe plugins x runs",
-        "missed",
-        "runs of clean plugins",
-        "false alarms",
-        "CPU, fast",
-        "CPU, full",
-    ]
+    found = ["unsafe plugins x runs", "missed", "runs of clean plugins", "false alarms"]
     yield from _table(["Python", *found, "CPU, fast", "CPU, full"], rows)
 
 
