@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pytest_hotplug.reloader.errors import UsageError
 
-__all__ = ["NotAtRef", "changed_since", "commit_of", "files_in_git"]
+__all__ = ["NotAtRef", "changed_since", "commit_of", "files_in_git", "was_before"]
 
 
 class NotAtRef(UsageError):
@@ -36,6 +36,11 @@ def changed_since(ref: str, where: Path) -> frozenset[Path]:
     differ = _git(top, ref, "diff", "--name-only", "--no-renames", "-z", commit, "--").split(b"\0")
     new = _git(top, ref, "ls-files", "-z", "--others", "--exclude-standard").split(b"\0")
     return frozenset(top / os.fsdecode(name) for name in (*differ, *new) if name)
+
+
+def was_before(ref: str, plugin: Path) -> bool:
+    """Tell whether a commit up to `ref` touched the plugin in directory `plugin`, as far as git has them here."""
+    return bool(_git(plugin, ref, "log", "-1", "--format=%H", commit_of(ref, plugin), "--", ".").strip())
 
 
 def files_in_git(ref: str, plugin: Path) -> dict[str, bytes]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import date
 
 from pytest_hotplug.reloader.discovery import Found
+from pytest_hotplug.reloader.refs import was_before
 from pytest_hotplug.safety.added import add_own_checks
 from pytest_hotplug.safety.check import Check, Scenario
 from pytest_hotplug.safety.declared import BadDeclaration, Declared, declared_by, excepted, is_disabled
@@ -15,6 +16,7 @@ from pytest_hotplug.safety.judging import Evidence, Judged, judge
 from pytest_hotplug.safety.report.record import Verified
 from pytest_hotplug.safety.report.recording import checked, relative, series_of
 from pytest_hotplug.safety.runner import Subjects, Tell, play
+from pytest_hotplug.safety.upgrade import is_new
 
 __all__ = ["Judgements"]
 
@@ -71,7 +73,18 @@ class Judgements:
             self._evidence[key] = play(self._subjects, plugin, check.scenario, declared.timeout, tell)
         judged = judge(check, self._evidence[key])
         judged = excepted(judged, declared.allow.get(check.id), date.today(), found.path / found.layout.manifest[0])
+        if self._strict and self._is_missing(judged, found):
+            assert self._subjects.deployed is not None, "there is a revision that it is missing at"
+            reason = f"{self._subjects.deployed.ref} does not have it, and it was there before: name what is deployed"
+            return replace(judged, outcome="failed", reason=reason)
         return _strictly(judged, self._has_probe(declared)) if self._strict else judged
+
+    def _is_missing(self, judged: Judged, found: Found) -> bool:
+        """Tell whether a plugin that is not in what is deployed had been there: somebody looks in the wrong place."""
+        deployed = self._subjects.deployed
+        if deployed is None or deployed.directory is not None or judged.reason != is_new(deployed.ref):
+            return False
+        return was_before(deployed.ref, found.path)
 
     def _has_probe(self, declared: Declared) -> bool:
         return declared.probe is not None or self._subjects.probe is not None

@@ -22,7 +22,7 @@ from pytest_hotplug.safety.probe import BadProbe, Probe, probe_of
 from pytest_hotplug.safety.stage import CannotPlay, NotTried, Stage
 from pytest_hotplug.safety.version_on_disk import Version, version_of
 
-__all__ = ["Refusal", "Side", "Upgrade", "upgrade_on"]
+__all__ = ["Refusal", "Side", "Upgrade", "is_new", "upgrade_on"]
 
 Side = Literal["deployed", "tree"]
 World = Mapping[Path, Mapping[str, bytes]]  # a plugin's directory -> its files
@@ -37,12 +37,17 @@ class Refusal:
     fault: Fault | None = None
 
 
+def is_new(ref: str) -> str:
+    """Say of a plugin that what is deployed does not have it."""
+    return f"it is new: {ref} does not have it"
+
+
 def upgrade_on(stage: Stage) -> Upgrade:
     """Return the upgrade that a stage plays; raises NotTried where there is nothing to upgrade from, or to."""
     upgrade = stage.upgrade
     assert upgrade is not None, "the scenario of such checks has made it"
     if upgrade.is_new:
-        raise NotTried(f"it is new: {upgrade.ref} does not have it")
+        raise NotTried(is_new(upgrade.ref))
     for version, whose in ((upgrade.deployed, f"the version at {upgrade.ref}"), (upgrade.tree, "the new version")):
         if version.manifest is not None and not version.manifest.enabled:
             raise NotTried(f"{whose} is disabled")

@@ -105,3 +105,15 @@ def test_without_git_it_says_so(project: Path) -> None:
     done = run_pytest(project, "--hotplug-ref=HEAD", PATH=str(project))
     assert done.returncode == 4
     assert "git is not installed" in done.stderr
+
+
+def test_strictly_what_is_missing_there_must_be_new(project: Path) -> None:
+    """A revision without a plugin that was there before is not what is deployed: nothing is proved by it."""
+    git(project, "rm", "-qr", "plugins/greeter")
+    git(project, "commit", "-qm", "gone")
+    write_plugin(project, "greeter", 1)
+    write_plugin(project, "newcomer", 1)
+    missing = run_pytest(project, "--hotplug-ref=HEAD", "--hotplug-strict", "-rs", "-k", "version_bumped")
+    assert missing.returncode == 1
+    assert "HEAD does not have it, and it was there before: name what is deployed" in missing.stdout
+    assert "1 failed, 1 skipped" in missing.stdout
