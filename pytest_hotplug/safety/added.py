@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -44,6 +45,11 @@ def _check(named: str) -> Check:
         raise UsageError(f"verify_checks: {named!r}: {type(error).__name__}: {error}", "bad-check") from None
     if not isinstance(check, Check):
         raise UsageError(f"verify_checks: {named!r} is no Check but {type(check).__name__}", "bad-check")
+    if not re.fullmatch("[a-z][a-z0-9_]*", check.id):
+        raise UsageError(f"verify_checks: {named!r}: the id {check.id!r} is no name in small letters", "bad-check")
+    if (check.attempt is None) == (check.take is None) or (check.take is not None) != (check.scenario == "cycle"):
+        message = "a check takes, in the scenario cycle, or attempts, in another one"
+        raise UsageError(f"verify_checks: {named!r}: {message}", "bad-check")
     return check
 
 

@@ -19,12 +19,15 @@ def refused(stage: Stage, what: str, edit: Edit, *, use: bool = True) -> Finding
     What is found is followed by the plugin as it was, so that the next attempt begins with a good one. What
     serves is called, unless its `use` would disturb what is looked at.
     """
-    before, told = stage.serving, stage.errors()
+    before, told = stage.serving.digest, stage.errors()
     stage.files.lay_down(edit)
-    wrong = does_not_serve(stage, before.number, use=use)
-    if not wrong and stage.look() is before:  # a second look at the same bytes
+    wrong = does_not_serve(stage, before, use=False)
+    if not wrong:
+        stage.look()  # a second look at the same bytes, before time goes by: later it may be tried again
         times = stage.errors() - told
         wrong = "" if times <= 1 else f"its fault is told {times} times"
+    if not wrong and use:
+        wrong = does_not_serve(stage, before)
     if not wrong and not stage.files.holds(edit):
         wrong = "the plugin itself wrote over the edited file"
     if not wrong:
@@ -33,10 +36,10 @@ def refused(stage: Stage, what: str, edit: Edit, *, use: bool = True) -> Finding
     return Finding(message=f"{what}: {wrong}", path=next(iter(edit)))
 
 
-def does_not_serve(stage: Stage, number: int, *, use: bool = True) -> str:
-    """Say in which way generation `number` does not go on serving, "" when it does."""
+def does_not_serve(stage: Stage, digest: str, *, use: bool = True) -> str:
+    """Say in which way the version of a digest does not go on serving, "" when it does; stop-first, it came back."""
     try:
-        if stage.look().number != number:
+        if stage.look().digest != digest:
             return "the broken version serves all the same"
     except CannotPlay as error:
         return f"nothing serves any more ({error})"

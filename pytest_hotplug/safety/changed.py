@@ -75,7 +75,8 @@ class _Using:
         self._root = root
         self._plugins = plugins
         self._differ = differ
-        self._host = (settings.verify_host or settings.host).partition(":")[0]
+        named = (settings.verify_host or settings.host, *settings.verify_checks, *settings.verify_registries)
+        self._of_all = [name.partition(":")[0] for name in named if name]  # modules that each verification uses
         places = [found.layout for found in plugins.values()]
         beside = [(layout.beside or layout.path).resolve() for layout in places]
         above = [layout.path.resolve().parent for layout in places]
@@ -121,7 +122,8 @@ class _Using:
         """Return the files that a plugin consists of and imports, and whether it computes names of modules."""
         seen, computes, top = set[Path](), False, found.path
         waiting = [path.resolve() for path in sorted(top.rglob("*")) if path.is_file() and not _is_left_out(path, top)]
-        waiting += [*self._files(found.layout.package, self._roots), *self._files(self._host, self._roots)]
+        waiting += self._files(found.layout.package, self._roots)
+        waiting += [file for name in self._of_all for file in self._files(name, self._roots)]
         while waiting:
             path = waiting.pop()
             if path not in seen:

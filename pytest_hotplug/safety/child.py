@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from importlib import import_module
@@ -16,6 +15,8 @@ from pytest_hotplug.reloader.preflight import read
 from pytest_hotplug.safety.added import add_own_checks
 from pytest_hotplug.safety.check import Scenario
 from pytest_hotplug.safety.checks import ALL
+from pytest_hotplug.safety.errors import CannotPlay
+from pytest_hotplug.safety.offspring import adopt_orphans, end_offspring
 from pytest_hotplug.safety.order import Order
 from pytest_hotplug.safety.stage import Stage
 
@@ -27,11 +28,32 @@ _PLAYED_BY: Mapping[Scenario, str] = {name: name for name in ("cycle", "memory",
 def main(told: Any) -> NoReturn:
     """Do what the order says, and print the evidence as the last line of stdout."""
     end_with_the_parent()
+    adopt_orphans()
     answers = answering()
     order = read(told, Order)
     add_own_checks(order.settings, Path(order.root))
     takes = {check.id: check.take for check in ALL if check.take is not None}
     scenario = import_module(f"pytest_hotplug.safety.scenarios.{_PLAYED_BY.get(order.scenario, 'attempts')}")
-    stage = Stage(order, lambda step: say(answers, json.dumps(step)), takes)
-    say(answers, msgspec.json.encode(scenario.play(stage)).decode())
+    try:
+        evidence = scenario.play(Stage(order, lambda step: say(answers, _encoded(step)), takes))
+    except CannotPlay as error:
+        evidence = {"failed": str(error)}
+    say(answers, _encoded(evidence))
+    end_offspring()
     os._exit(0)  # what the plugin left running must not keep the child
+
+
+def _encoded(evidence: Any) -> str:
+    """Return JSON; what is no text that can be written, half a character say, stands in it escaped."""
+    try:
+        return msgspec.json.encode(evidence).decode()
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_writable(msgspec.to_builtins(evidence))).decode()
+
+
+def _writable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_writable(key): _writable(one) for key, one in value.items()}
+    return [_writable(one) for one in value] if isinstance(value, list) else value

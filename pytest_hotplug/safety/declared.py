@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -22,6 +22,9 @@ from pytest_hotplug.safety.judging import Judged
 __all__ = ["Allowed", "BadDeclaration", "Declared", "declared_by", "excepted", "is_disabled"]
 
 
+_VERDICTS = ("skip", "skipif", "xfail", "usefixtures", "parametrize")  # markers that are pytest's orders
+
+
 class BadDeclaration(Exception):
     """`hotplug.verify` makes no sense; the text says where and why."""
 
@@ -29,7 +32,7 @@ class BadDeclaration(Exception):
 class Allowed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One exception: findings of a check whose message contains `match`, at most `max` of each at a time."""
 
-    reason: str
+    reason: Annotated[str, msgspec.Meta(min_length=1)]
     until: date
     match: str = ""
     max: int | None = None
@@ -43,7 +46,7 @@ class Declared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     probe: Any = None
-    timeout: float = 120.0
+    timeout: Annotated[float, msgspec.Meta(gt=0)] = 120.0
     deploy: Literal["at-once", "in-place"] = "at-once"
     markers: tuple[str, ...] = ()
     allow: Mapping[str, Allowed] = {}
@@ -56,6 +59,10 @@ def declared_by(found: Found) -> Declared:
         declared = msgspec.convert(table, Declared)
     except msgspec.ValidationError as error:
         raise BadDeclaration(f"hotplug.verify: {error}") from None
+    for marker in declared.markers:
+        if not marker.isidentifier() or marker in _VERDICTS:
+            why = "would change what comes of a check: except it in `allow`" if marker in _VERDICTS else "is no name"
+            raise BadDeclaration(f"hotplug.verify.markers: {marker!r} {why}")
     for name in declared.allow:
         if name not in {check.id for check in ALL}:
             near = did_you_mean(name, [check.id for check in ALL])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -19,11 +18,11 @@ from pytest_hotplug.reloader.errors import UnknownPlugin, UsageError
 from pytest_hotplug.reloader.fingerprint import Algorithm
 from pytest_hotplug.reloader.refs import NotAtRef, commit_of, files_in_git
 from pytest_hotplug.reloader.settings import Layout
+from pytest_hotplug.safety.copying import copy_plugin
 from pytest_hotplug.safety.version_on_disk import version_of
 
-__all__ = ["NOT_COPIED", "Deployed", "check_digests", "deployed_at"]
+__all__ = ["Deployed", "check_digests", "deployed_at"]
 
-NOT_COPIED = shutil.ignore_patterns("__pycache__", ".git", ".hotplug", "*.pyc")
 _LEAST_DIGITS = 7
 
 
@@ -52,7 +51,7 @@ class Deployed:
                 _extract(self.commits[number], here.path, there.path)
             else:
                 for name, place in _plugins_in(self.directory, here, self.root):
-                    shutil.copytree(place, there.path / name, ignore=NOT_COPIED, ignore_dangling_symlinks=True)
+                    copy_plugin(place, there.path / name)
         return laid
 
 

@@ -50,6 +50,7 @@ class Cycle(msgspec.Struct, kw_only=True):
     permanent: list[Thing] = []
     skipped: dict[str, str] = {}
     without_tool: list[str] = []
+    broken: dict[str, str] = {}
     failed: str = ""
 
 

@@ -33,12 +33,14 @@ def judge(check: Check, evidence: Evidence) -> Judged:
     """Judge one check by the evidence of its scenario."""
     if evidence.failed:
         return Judged(check, "error", reason=evidence.failed)
+    if isinstance(evidence, Cycle) and check.id in evidence.broken:
+        return Judged(check, "error", reason=evidence.broken[check.id])
     if not isinstance(evidence, Memory) and check.id in evidence.skipped:
         lacks_tool = check.id in evidence.without_tool
         return Judged(check, "skipped", reason=evidence.skipped[check.id], lacks_tool=lacks_tool)
     if isinstance(evidence, Attempts):
         broken = evidence.broken.get(check.id, "")
-        if broken and not any(finding.severity == "error" for finding in evidence.found[check.id]):
+        if broken and not any(finding.severity == "error" for finding in evidence.found.get(check.id, ())):
             return Judged(check, "error", reason=broken)
         if not evidence.counts.get(check.id):
             return Judged(check, "error", reason="nothing was tried")  # never green without having proved something

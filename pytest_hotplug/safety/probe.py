@@ -9,15 +9,20 @@ from __future__ import annotations
 import asyncio
 import inspect
 import runpy
-from collections.abc import Callable
+import sys
+from collections.abc import AsyncGenerator, Callable
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from pytest_hotplug.reloader.manager import PluginManager
 
 __all__ = ["BadProbe", "Probe", "ProbedPlugin", "probe_of"]
+
+
+_MOST_YIELDED = 1000  # of a generator; one that never ends is closed then
 
 
 class BadProbe(Exception):
@@ -35,17 +40,21 @@ class ProbedPlugin:
     def __init__(self, manager: PluginManager, name: str) -> None:
         self._manager = manager
         self.name = name
+        self.used = 0  # how often anything of it was called
 
     def execute(self, **kwargs: Any) -> Any:
         """Call the entry; see `PluginManager.execute`."""
-        return self._manager.execute(self.name, **kwargs)
+        self.used += 1
+        return _drained(self._manager.execute(self.name, **kwargs))
 
     def call(self, function: str, *args: Any, **kwargs: Any) -> Any:
         """Call any function of the plugin; see `PluginManager.call`."""
-        return self._manager.call(self.name, function, *args, **kwargs)
+        self.used += 1
+        return _drained(self._manager.call(self.name, function, *args, **kwargs))
 
     async def aexecute(self, **kwargs: Any) -> Any:
         """Call the entry from a running event loop."""
+        self.used += 1
         return await self._manager.aexecute(self.name, **kwargs)
 
 
@@ -58,6 +67,8 @@ def probe_of(said: Any, directory: Path) -> Probe | None:
         return None
     if isinstance(said, str):
         return _function(said, directory)
+    if said == []:
+        raise BadProbe("hotplug.verify.probe: an empty list calls nothing")
     try:
         calls = msgspec.convert(said if isinstance(said, list) else [said], list[_Call])
     except msgspec.ValidationError as error:
@@ -75,23 +86,64 @@ def probe_of(said: Any, directory: Path) -> Probe | None:
 def _function(said: str, directory: Path) -> Probe:
     file, _, name = said.partition(":")
     path = directory / file
-    if not name or not path.is_file():
+    if not name or not path.is_file() or not path.resolve().is_relative_to(directory.resolve()):
         raise BadProbe(f"hotplug.verify.probe: {said!r} names no function of a file, as 'tests/probe.py:run' does")
-
-    function = runpy.run_path(str(path)).get(name)
+    function = _loaded(path, file).get(name)
     if not callable(function):
         raise BadProbe(f"hotplug.verify.probe: {file} has no function {name!r}")
 
     def probe(plugin: ProbedPlugin, host: Any) -> None:
         result = function(plugin, host)
-        if inspect.iscoroutine(result):
-            asyncio.run(result)
+        if inspect.isgenerator(result) or inspect.isasyncgen(result):
+            raise BadProbe(f"hotplug.verify.probe: {said} is a generator, of which nothing is executed")
+        if inspect.isawaitable(result):
+            asyncio.run(_awaited(result))
+        if not plugin.used:
+            raise BadProbe(f"hotplug.verify.probe: {said} calls nothing of the plugin")
 
     return probe
+
+
+def _loaded(path: Path, file: str) -> dict[str, Any]:
+    """Execute a file, beside which its neighbours are found; raises BadProbe with what that raises."""
+    sys.path.insert(0, str(path.parent))
+    try:
+        return runpy.run_path(str(path))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is: there is no probe
+        raise BadProbe(f"hotplug.verify.probe: {file} can't be executed: {type(error).__name__}: {error}") from None
+    finally:
+        sys.path.remove(str(path.parent))
+
+
+async def _awaited(result: Any) -> Any:
+    return await result
+
+
+def _drained(answer: Any) -> Any:
+    """Return what a generator yields instead of the generator, of which nothing would be executed otherwise."""
+    if inspect.isgenerator(answer):
+        return list(islice(answer, _MOST_YIELDED))
+    if inspect.isasyncgen(answer):
+        return asyncio.run(_all_of(cast("AsyncGenerator[Any, Any]", answer)))
+    return answer
+
+
+async def _all_of(answer: AsyncGenerator[Any, Any]) -> list[Any]:
+    items: list[Any] = []
+    async for item in answer:
+        items.append(item)
+        if len(items) == _MOST_YIELDED:
+            await answer.aclose()
+            break
+    return items
 
 
 def _holds(answer: Any, wanted: Any) -> bool:
     """Tell whether an answer has everything that is wanted: of tables the named entries, else equality."""
     if isinstance(wanted, dict) and isinstance(answer, dict):
         return all(key in answer and _holds(answer[key], value) for key, value in wanted.items())
+    if isinstance(wanted, list) and isinstance(answer, tuple):  # JSON has no tuples
+        return list(answer) == wanted
+    if isinstance(wanted, list) and isinstance(answer, (set, frozenset)):
+        return len(answer) == len(wanted) and all(one in answer for one in wanted)
     return bool(answer == wanted)

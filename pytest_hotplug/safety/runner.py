@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -27,9 +26,11 @@ from pytest_hotplug.safety.added import own_path
 from pytest_hotplug.safety.bounds import Bounds
 from pytest_hotplug.safety.check import Check, Level, Scenario
 from pytest_hotplug.safety.checks import ALL
-from pytest_hotplug.safety.deployed import NOT_COPIED, Deployed
+from pytest_hotplug.safety.copying import copy_plugins
+from pytest_hotplug.safety.deployed import Deployed
 from pytest_hotplug.safety.evidence import Attempts, Cycle, Memory
 from pytest_hotplug.safety.judging import Evidence, judge
+from pytest_hotplug.safety.offspring import end_strays
 from pytest_hotplug.safety.order import Order
 
 __all__ = ["TIMEOUT", "Subjects", "chosen", "play"]
@@ -145,7 +146,7 @@ def _laid_down(subjects: Subjects, directory: Path) -> dict[str, str]:
 def _copied(layouts: Iterable[Layout], directory: Path) -> Iterator[Layout]:
     for number, layout in enumerate(layouts):
         place = directory / f"{number}" / layout.path.name
-        shutil.copytree(layout.path, place, ignore=NOT_COPIED, symlinks=False, ignore_dangling_symlinks=True)
+        copy_plugins(layout.path, place)
         yield replace(layout, path=place, beside=layout.beside or layout.path)
 
 
@@ -172,6 +173,7 @@ def _evidence(order: Order, directory: Path, timeout: float, tell: Tell) -> Evid
             directory=directory / "cwd",
             environment=_environment(directory / "tmp"),
         )
+        end_strays("TMPDIR", str(directory / "tmp"))
         kind = _KINDS.get(order.scenario, Attempts)
         try:
             return msgspec.json.decode(last_line(answers), type=kind)
@@ -193,8 +195,15 @@ def _why(code: int | None, said: str, beyond: str, at: str) -> str:
     during = f" (during {at})" if at else ""
     if code is None:
         return f"{beyond}{during}; the process that verified it was ended"
-    how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+    how = f"exit code {code}" if code >= 0 else _name_of(-code)
     return f"it ended the process that verified it ({how}){during}: {visible(said) or 'it said nothing'}"
+
+
+def _name_of(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal has none
+        return f"signal {number}"
 
 
 def _path(order: Order) -> Sequence[str]:

@@ -20,7 +20,7 @@ from pytest_hotplug.reloader.manager import PluginManager
 from pytest_hotplug.reloader.manifest import EntryPoint, parse_entry
 from pytest_hotplug.reloader.outcomes import KeptCurrent
 from pytest_hotplug.reloader.settings import Layout
-from pytest_hotplug.safety.errors import CannotPlay, NoTool, NotTried
+from pytest_hotplug.safety.errors import CannotPlay, NoTool, NotTried, fault_of
 from pytest_hotplug.safety.evidence import Phase, Span, Survivor, Thing
 from pytest_hotplug.safety.files import Files
 from pytest_hotplug.safety.identity import number_of
@@ -69,6 +69,7 @@ class Stage:
         self.places = Places(self.public, str(self.directory))
         self.subject = Subject(self.public, self.places, order.settings.verify_registries)
         self._takes = takes or {}
+        self.failing: dict[str, str] = {}  # check id -> what it raised itself
         self.not_seen: dict[str, NotTried] = {}  # check id -> why it can't look
         self._probe: Probe | None = None
         self._edits = 0
@@ -224,6 +225,10 @@ class Stage:
                 seen[check] = dict(take(self.subject))
             except NotTried as reason:
                 self.not_seen[check] = reason
+            except CannotPlay:
+                raise
+            except Exception as error:  # noqa: BLE001 - a check of the project's own may fail, and then proves nothing
+                self.failing[check] = fault_of(error)
         return seen
 
     def _let_threads_end(self) -> None:

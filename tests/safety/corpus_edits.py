@@ -6,7 +6,6 @@ __all__ = ["UNSAFE_EDITS"]
 
 Files = dict[str, str]
 
-STOP_FIRST = '{"handover": "stop-first"}'
 _RUN = "\n\ndef run():\n    return 1\n"
 # Real ways in which a plugin makes a part of itself optional, and so serves half of itself.
 _OPTIONAL = "try:\n    from . import helper\nexcept Exception:\n    helper = None\n" + _RUN
@@ -96,18 +95,15 @@ UNSAFE_EDITS: dict[str, dict[str, Files]] = {
     },
     "teardown_failure_contained": {
         "a lock that the end gives back": {
-            "plugin.json": STOP_FIRST,
-            "main.py": "import abc\nOWN = []\n\n\ndef run():\n    if not OWN:\n"
-            "        assert not getattr(abc, 'taken', False), 'it is taken'\n"
-            "        abc.taken = True\n        OWN.append(1)\n    return 1\n\n\ndef on_unload():\n"
-            "    abc.taken = False\n",
+            "main.py": "import os\nOWN = []\n\n\ndef run():\n    if not OWN:\n"
+            "        OWN.append(os.open('plugin.lock', os.O_CREAT | os.O_EXCL))\n    return 1\n\n\n"
+            "def on_unload():\n    for fd in OWN:\n        os.close(fd)\n        os.unlink('plugin.lock')\n",
         },
         "a port that the end closes": {
-            "plugin.json": STOP_FIRST,
-            "main.py": "import abc, socket\nOWN = []\n\n\ndef run():\n    if not OWN:\n"
-            "        OWN.append(socket.create_server(getattr(abc, 'port', ('127.0.0.1', 0))))\n"
-            "        abc.port, abc.server = OWN[0].getsockname(), OWN[0]\n    return 1\n\n\ndef on_unload():\n"
-            "    for server in OWN:\n        server.close()\n",
+            "main.py": "import hostapp, socket\nOWN = []\n\n\ndef run():\n    if not OWN:\n"
+            "        OWN.append(socket.create_server(hostapp.HOOKS.get('address', ('127.0.0.1', 0))))\n"
+            "        hostapp.HOOKS['address'] = OWN[0].getsockname()\n        hostapp.HANDLERS.append(OWN[0])\n"
+            "    return 1\n\n\ndef on_unload():\n    for server in OWN:\n        server.close()\n",
         },
     },
 }

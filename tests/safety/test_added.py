@@ -14,7 +14,8 @@ from pytest_hotplug.safety.added import add_own_checks
 from pytest_hotplug.safety.checks import ALL
 
 CHECK = (
-    "from pytest_hotplug.safety.check import Check\nMINE = Check(id={id!r}, title='', how='', remedy='', judge=list)\n"
+    "from pytest_hotplug.safety.check import Check\n"
+    "MINE = Check(id={id!r}, title='', how='', remedy='', judge=list, take=dict)\n"
 )
 
 
@@ -32,9 +33,11 @@ def as_before() -> Iterator[None]:
         ("MINE = 1\n", "own_checks:MINE", "is no Check but int"),
         ("raise KeyError('x')\n", "own_checks:MINE", "KeyError: 'x'"),
         ("", "nowhere:MINE", "No module named 'nowhere'"),
+        (CHECK.format(id="no name"), "own_checks:MINE", "the id 'no name' is no name in small letters"),
+        (CHECK.format(id="mine").replace(", take=dict", ""), "own_checks:MINE", "a check takes"),
         (CHECK.format(id="no_leaked_fds"), "own_checks:MINE", "there is a check 'no_leaked_fds' already"),
     ],
-    ids=["no such name", "no check", "fails", "no module", "known id"],
+    ids=["no such name", "no check", "fails", "no module", "no name", "does nothing", "known id"],
 )
 def test_what_is_no_check_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, named: str, said: str

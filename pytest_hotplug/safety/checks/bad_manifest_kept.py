@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+
+import msgspec
 
 from pytest_hotplug.safety.broken import refused
 from pytest_hotplug.safety.check import Check
@@ -20,11 +21,11 @@ def _attempt(stage: Stage) -> Iterator[Finding | None]:
     name = next((name for name in stage.layout.manifest if name in stage.files.original), None)
     if name is None:
         raise NotTried("it has no manifest")
-    for what, content in _broken(stage.files.original[name]):
+    for what, content in _broken(stage.files.original[name], stage.layout.manifest_keys.get("version", "version")):
         yield refused(stage, f"a manifest {what}", {name: content})
 
 
-def _broken(manifest: bytes) -> Iterator[tuple[str, bytes]]:
+def _broken(manifest: bytes, version: str) -> Iterator[tuple[str, bytes]]:
     text = manifest.decode("utf-8-sig").strip()
     inside = text.removeprefix("{").removesuffix("}").strip()
     yield "cut in half", manifest[: len(manifest) // 2]
@@ -41,13 +42,13 @@ def _broken(manifest: bytes) -> Iterator[tuple[str, bytes]]:
         "with half a character": '"hotplug-text": "\\ud800"',
     }.items():
         yield what, f"{{{inside}{', ' if inside else ''}{more}}}".encode()
-    yield "with a version that is no text", _with_version(text)
+    yield "with a version that is no text", _with_version(text, version)
 
 
-def _with_version(text: str) -> bytes:
-    manifest = json.loads(text)
-    manifest["version"] = ["no", "text"]
-    return json.dumps(manifest).encode()
+def _with_version(text: str, version: str) -> bytes:
+    manifest = msgspec.json.decode(text)
+    manifest[version] = ["no", "text"]
+    return msgspec.json.encode(manifest)
 
 
 CHECK = Check(

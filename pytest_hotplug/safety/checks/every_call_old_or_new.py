@@ -124,6 +124,8 @@ def _call(versions: Versions, witness: Witness, served: _Served, over: threading
         except Exception as error:  # noqa: BLE001 - whatever it is: alone, this call does not fail
             witness.failed(start, time.perf_counter(), error)
         else:
+            if not tokens:  # answered without any function, from a cache say: of whichever version, nobody can tell
+                continue
             end = time.perf_counter()
             witness.saw(start, end, tokens)
             served.saw(start, end, tokens[0])

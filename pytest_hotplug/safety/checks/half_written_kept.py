@@ -36,9 +36,9 @@ def _served_half(stage: Stage, entry: str, cuts: list[int]) -> Finding | None:
     """Tell of the longest part of the entry's file that would serve if a writer stopped there."""
     source = stage.files.original[entry]
     for cut in reversed(cuts):
-        before = stage.serving
+        before = stage.serving.digest
         stage.files.write(entry, source[:cut])
-        if stage.look() is not before:
+        if stage.look().digest != before:
             line = source[:cut].count(b"\n") + 1
             stage.restore()
             return Finding(
@@ -54,16 +54,16 @@ def _served_half(stage: Stage, entry: str, cuts: list[int]) -> Finding | None:
 
 def _without_its_directory(stage: Stage) -> Finding | None:
     aside = stage.directory.with_name(f".{stage.directory.name}.away")
-    before = stage.serving
+    before = stage.serving.digest
     stage.directory.rename(aside)
-    wrong = does_not_serve(stage, before.number)
+    wrong = does_not_serve(stage, before)
     if stage.directory.exists():
         made = sorted(path.name for path in stage.directory.iterdir())
         stage.files.discard()
         wrong = wrong or f"the plugin made it anew{' with ' + ', '.join(made) if made else ''}"
     aside.rename(stage.directory)
     if not wrong:
-        wrong = does_not_serve(stage, before.number)
+        wrong = does_not_serve(stage, before)
     return Finding(message=f"its directory away for a moment: {wrong}") if wrong else None
 
 

@@ -10,7 +10,7 @@ from pytest_hotplug.safety.evidence import Thing
 from pytest_hotplug.safety.finding import Finding
 from pytest_hotplug.safety.findings import attempted, place_in
 from pytest_hotplug.safety.snapshot import came_between
-from pytest_hotplug.safety.stage import Stage
+from pytest_hotplug.safety.stage import NotTried, Stage
 
 __all__ = ["CHECK"]
 
@@ -20,6 +20,8 @@ _NOTHING: list[Finding | None] = [None]
 
 
 def _attempt(stage: Stage) -> Iterator[Finding | None]:
+    if stage.serving.manifest.handover == "stop-first":
+        raise NotTried("it is handed over stop-first: what serves ends and begins anew, as the other does")
     entry = stage.entry_file
     broken = {"that failed at import": (entry, stage.files.original[entry] + _FAILS)}
     last = "raise RuntimeError('hotplug: this version fails in on_load')"

@@ -23,6 +23,8 @@ def _attempt(stage: Stage) -> Iterator[Finding | None]:
         "fails": "raise RuntimeError('hotplug: this version fails in on_unload')",
         "hangs": f"__import__('threading').Event().wait({_HANGS})",
     }.items():
+        if what == "hangs" and stage.serving.manifest.handover == "stop-first":
+            continue  # nothing may begin before it has ended: that it is refused is what was asked for
         if (edit := failing_hook(stage, "on_unload", first=first)) is None:
             raise NotTried("the module of its on_unload has no file")
         file, content = edit
@@ -32,6 +34,7 @@ def _attempt(stage: Stage) -> Iterator[Finding | None]:
             yield Finding(message=f"a version whose end {what} can't be loaded: {outcome.error}", path=file)
             stage.restore()
             continue
+        stage.use()  # what a version takes up it may take up when it is called first
         if wrong := _successor(stage):
             yield Finding(message=f"after a version whose end {what}, {wrong}", path=file)
             stage.reset()

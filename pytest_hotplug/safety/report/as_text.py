@@ -11,7 +11,7 @@ __all__ = ["place_of", "told"]
 
 def told(plugin: str, checked: Checked) -> str:
     """Return everything that a check has to say, the reason first."""
-    lines = [checked.reason] if checked.reason else []
+    lines = [_of_one_piece(checked.reason)] if checked.reason else []
     for finding in checked.findings:
         lines += _of(finding)
     return "\n".join([*lines, f"{plugin}: {checked.title} [{checked.id}]"])
@@ -19,9 +19,14 @@ def told(plugin: str, checked: Checked) -> str:
 
 def _of(finding: Found) -> Iterator[str]:
     place = place_of(finding)
-    yield f"{place}{': ' * bool(place)}{'note: ' if finding.severity == 'note' else ''}{finding.message}"
+    yield f"{place}{': ' * bool(place)}{'note: ' if finding.severity == 'note' else ''}{_of_one_piece(finding.message)}"
     if finding.remedy:
         yield f"    {finding.remedy}"
+
+
+def _of_one_piece(text: str) -> str:
+    """Return a text whose further lines begin like no command to whoever reads along (`::error` in a CI job)."""
+    return text.replace("\n", "\n    | ")
 
 
 def place_of(finding: Found) -> str:

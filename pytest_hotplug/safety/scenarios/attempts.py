@@ -6,6 +6,7 @@ import msgspec
 
 from pytest_hotplug.safety.check import Check
 from pytest_hotplug.safety.checks import ALL
+from pytest_hotplug.safety.errors import fault_of
 from pytest_hotplug.safety.evidence import Attempts
 from pytest_hotplug.safety.stage import CannotPlay, NoTool, NotTried, Stage
 from pytest_hotplug.safety.versions import mark
@@ -52,3 +53,5 @@ def try_out(check: Check, stage: Stage, attempts: Attempts) -> None:
         attempts.without_tool += [check.id] * isinstance(reason, NoTool)
     except CannotPlay as error:
         attempts.broken[check.id] = stage.by_name(str(error))
+    except Exception as error:  # noqa: BLE001 - a check of the project's own may fail, and then proves nothing
+        attempts.broken[check.id] = fault_of(error)

@@ -30,7 +30,7 @@ def play(stage: Stage) -> Cycle:
         cycle.phases["baseline"] = stage.snapshot()
         places.permanent.clear()
         _second_life(cycle, stage)
-        cycle.permanent = places.permanent
+        cycle.permanent, cycle.broken = places.permanent, stage.failing
         for check, reason in stage.not_seen.items():
             cycle.skipped[check] = str(reason)
             cycle.without_tool += [check] * isinstance(reason, NoTool)
