@@ -36,6 +36,7 @@ __all__ = ["CannotPlay", "NoTool", "NotTried", "Stage"]
 
 
 Take = Callable[[Subject], Mapping[str, Thing]]
+_A_COPY = 70  # the exit code of copies of this process that a plugin has made
 _PATIENCE = 1.0  # seconds that threads get to come to their end
 _STEP = 0.1  # seconds within which one of them must have ended, or the others are not waited for
 
@@ -72,6 +73,7 @@ class Stage:
         self.failing: dict[str, str] = {}  # check id -> what it raised itself
         self.not_seen: dict[str, NotTried] = {}  # check id -> why it can't look
         self._probe: Probe | None = None
+        self._process = os.getpid()
         self._edits = 0
         self.timeline: list[Span] = []  # what ran when, where a check finds that worth showing
         self._heard: list[Event] = []
@@ -157,8 +159,13 @@ class Stage:
 
     def probe(self) -> None:
         """Use it as its probe says, if it has one; what that raises passes."""
-        if self._probe is not None:
+        if self._probe is None:
+            return
+        try:
             self._probe(ProbedPlugin(self.manager, self.name), self.manager._host.get())
+        finally:
+            if os.getpid() != self._process:  # it forked, and this is the copy: one of us plays on
+                os._exit(_A_COPY)
 
     def failure(self, what: str) -> str:
         """Use it, and say how that fails; "" when it doesn't."""

@@ -149,6 +149,17 @@ def test_a_process_whose_parent_is_gone_is_found_and_ended(subjects: Subjects, t
     assert [process for process in new if process.info["cmdline"] == ["sleep", "600"]] == []
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_plugin_that_forks_is_played_once(subjects: Subjects, tmp_path: Path) -> None:
+    """Both sides come back from its call, and only one plays on: there are not twice as many with each call."""
+    calls = tmp_path / "calls"
+    calls.write_text("")
+    source = f"import os\n\n\ndef run():\n    os.fork()\n    with open({str(calls)!r}, 'a') as file:\n"
+    write(tmp_path / "plugins" / "odd", source + "        file.write('called ')\n    return 1\n")
+    assert play(subjects, "odd", "cycle", timeout=60.0).failed == ""
+    assert len(calls.read_text().split()) == 2 * 7  # one life of one use, one of six, and both sides of each
+
+
 @pytest.mark.parametrize("marker", ["xfail", "skip", "parametrize", "not a name"])
 def test_markers_change_no_verdict(subjects: Subjects, tmp_path: Path, marker: str) -> None:
     """An exception has a reason and an end; a marker has neither."""
