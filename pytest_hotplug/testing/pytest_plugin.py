@@ -7,7 +7,7 @@ uses nothing of ours pays for nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -306,6 +306,14 @@ def hotplug(request: pytest.FixtureRequest, tmp_path: Path, hotplug_host: Any) -
     from pytest_hotplug.testing.fixtures import sandbox
 
     yield from sandbox(request, tmp_path, hotplug_host, request.config.stash.get(SESSION, None))
+
+
+@pytest.fixture
+def hotplug_verify() -> Callable[..., None]:
+    """Assert checks of a sandboxed plugin by their ids: `hotplug_verify(plugin, "no_leaked_threads", probe={...})`."""
+    from pytest_hotplug.testing.assertions import assert_checks
+
+    return assert_checks
 
 
 @pytest.fixture

@@ -62,6 +62,18 @@ def test_an_exception_of_the_manifest_holds_here_too(hotplug: Hotplug) -> None:
     assert_no_leaks(hotplug.create("known", {"main.py": LEAKS}, manifest={"hotplug": {"verify": verify}}))
 
 
+def test_single_checks_are_asserted_by_their_ids(hotplug: Hotplug, hotplug_verify: Any) -> None:
+    """Those that are named, and no other; a name that is none is told with the near ones."""
+    plugin = hotplug.create("bad", {"main.py": LEAKS})
+    hotplug_verify(plugin, "environ_unchanged", "hooks_unchanged", probe={})
+    with pytest.raises(AssertionError, match=r"main.py:5: thread that runs Event.wait"):
+        hotplug_verify(plugin, "no_leaked_threads", probe={})
+    with pytest.raises(UsageError, match=r"did you mean 'no_leaked_threads'.*\[unknown-check\]"):
+        hotplug_verify(plugin, "no_leaked_thread")
+    with pytest.raises(UsageError, match=r"'bad' is no plugin of the sandbox"):
+        hotplug_verify("bad", "no_leaked_threads")
+
+
 def test_calls_need_a_probe(hotplug: Hotplug) -> None:
     """An assertion that proved nothing does not pass."""
     with pytest.raises(UsageError, match=r"\[no-probe\]"):
