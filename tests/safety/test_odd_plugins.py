@@ -28,7 +28,7 @@ MEMO = (
 )
 SLOW = (
     "import os, time\n\n\ndef run():\n    if os.path.exists(__file__):\n        with open(__file__) as file:\n"
-    "            if 'fails at import' in file.read():\n                time.sleep(1.1)\n    return 1\n"
+    "            if 'version' ' fails' in file.read():\n                time.sleep(1.1)\n    return 1\n"
 )
 ORPHAN = (
     "import os\n\n\ndef run():\n    if os.fork() == 0:\n        os.setsid()\n        if os.fork() == 0:\n"
