@@ -85,8 +85,8 @@ def verify(
     places = layouts(project.settings, project.root)
     subjects = Subjects(project.settings, project.root, places, _deployed(ref, digests, project, places))
     found, unchanged = _concerned(found, since, subjects)
-    judgements = Judgements(subjects, found, strict=strict)
-    checks = chosen(level, upgrades=subjects.deployed is not None)
+    checks = chosen(subjects, level)
+    judgements = Judgements(subjects, found, checks, strict=strict)
     parts = []
     for number, name in enumerate(found, 1):
         with _progress(f"{number} of {len(found)}", len(checks)) as show:

@@ -11,6 +11,7 @@ from pytest_hotplug.safety.stage import CannotPlay, Stage
 __all__ = ["Edit", "does_not_serve", "failing_hook", "refused"]
 
 Edit = Mapping[str, bytes | None]  # relative name -> new content, None: the file is gone
+_SERVES = "the broken version serves all the same"
 
 
 def refused(stage: Stage, what: str, edit: Edit, *, use: bool = True) -> Finding | None:
@@ -27,7 +28,7 @@ def refused(stage: Stage, what: str, edit: Edit, *, use: bool = True) -> Finding
         times = stage.errors() - told
         wrong = "" if times <= 1 else f"its fault is told {times} times"
     if not wrong and use:
-        wrong = does_not_serve(stage, before)
+        wrong = _fails(stage) or ("" if stage.serving.digest == before else _SERVES)
     if not wrong and not stage.files.holds(edit):
         wrong = "the plugin itself wrote over the edited file"
     if not wrong:
@@ -40,10 +41,14 @@ def does_not_serve(stage: Stage, digest: str, *, use: bool = True) -> str:
     """Say in which way the version of a digest does not go on serving, "" when it does; stop-first, it came back."""
     try:
         if stage.look().digest != digest:
-            return "the broken version serves all the same"
+            return _SERVES
     except CannotPlay as error:
         return f"nothing serves any more ({error})"
-    return stage.failure("what serves fails meanwhile") if use else ""
+    return _fails(stage) if use else ""
+
+
+def _fails(stage: Stage) -> str:
+    return stage.failure("what serves fails meanwhile")
 
 
 def failing_hook(stage: Stage, hook: str, *, first: str = "pass", last: str = "pass") -> tuple[str, bytes] | None:

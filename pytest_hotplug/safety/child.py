@@ -14,7 +14,7 @@ from pytest_hotplug.reloader.child_process import answering, end_with_the_parent
 from pytest_hotplug.reloader.preflight import read
 from pytest_hotplug.safety.added import add_own_checks
 from pytest_hotplug.safety.check import Scenario
-from pytest_hotplug.safety.checks import ALL
+from pytest_hotplug.safety.checks import ALL, asked
 from pytest_hotplug.safety.errors import CannotPlay
 from pytest_hotplug.safety.offspring import adopt_orphans, end_offspring
 from pytest_hotplug.safety.order import Order
@@ -32,7 +32,9 @@ def main(told: Any) -> NoReturn:
     answers = answering()
     order = read(told, Order)
     add_own_checks(order.settings, Path(order.root))
-    takes = {check.id: check.take for check in ALL if check.take is not None}
+    # What a refused version left behind is everything that any check looks at.
+    looking = asked(order.checks) if order.scenario == "cycle" else ALL
+    takes = {check.id: check.take for check in looking if check.take is not None}
     scenario = import_module(f"pytest_hotplug.safety.scenarios.{_PLAYED_BY.get(order.scenario, 'attempts')}")
     try:
         evidence = scenario.play(Stage(order, lambda step: say(answers, _encoded(step)), takes))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 
 from pytest_hotplug.reloader.discovery import Found
 from pytest_hotplug.reloader.refs import was_before
-from pytest_hotplug.safety.added import add_own_checks
 from pytest_hotplug.safety.check import Check, Scenario
 from pytest_hotplug.safety.declared import BadDeclaration, Declared, declared_by, excepted, is_disabled
 from pytest_hotplug.safety.evidence import Attempts
@@ -26,11 +25,14 @@ NO_PROBE = "the plugin is only loaded, never used: name arguments and an answer 
 class Judgements:
     """The plugins of a project, and what has been seen of them. One thread.
 
-    `strict`: nothing that was proved without using the plugin, or not proved for lack of a tool, passes.
+    `checks` are those that are asked: of a scenario, only they are played. `strict`: nothing that was proved
+    without using the plugin, or not proved for lack of a tool, passes.
     """
 
-    def __init__(self, subjects: Subjects, plugins: Mapping[str, Found], *, strict: bool = False) -> None:
-        add_own_checks(subjects.settings, subjects.root)
+    def __init__(
+        self, subjects: Subjects, plugins: Mapping[str, Found], checks: Sequence[Check], *, strict: bool = False
+    ) -> None:
+        self.checks = checks  # what is taken out of them before the first is judged is not played
         self._subjects = subjects
         self._plugins = plugins
         self._strict = strict
@@ -70,7 +72,7 @@ class Judgements:
             return Judged(check, "error", reason=str(error))
         key = (plugin, check.scenario)
         if key not in self._evidence:
-            self._evidence[key] = play(self._subjects, plugin, check.scenario, declared.timeout, tell)
+            self._evidence[key] = play(self._subjects, plugin, check.scenario, declared.timeout, tell, self.checks)
         judged = judge(check, self._evidence[key])
         judged = excepted(judged, declared.allow.get(check.id), date.today(), found.path / found.layout.manifest[0])
         if self._strict and self._is_missing(judged, found):

@@ -17,7 +17,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """Which scenario to play with which plugin; everything lies in copies that may be edited.
 
     `real` is the directory that findings name instead of the copy. `deployed` holds, for each layout, the
-    plugins as they are at `ref`. `probe` says how the plugin is used whatever its manifest says.
+    plugins as they are at `ref`. `probe` says how the plugin is used whatever its manifest says. `checks` are
+    the ids of those that are asked.
     """
 
     scenario: Scenario
@@ -25,6 +26,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     root: str
     layouts: tuple[Layout, ...]
+    checks: tuple[str, ...]
     reloads: int
     warm_ups: int = 0
     probe: Any = None

@@ -6,7 +6,6 @@ does (lazy imports, reading its files) happens after the switch. No line of the 
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import threading
 from collections.abc import Callable
@@ -101,6 +100,8 @@ class Parked:
         entered, go = self._entered, self._go
 
         async def waits(*args: Any, **kwargs: Any) -> Any:
+            import asyncio
+
             entered.set()
             await asyncio.to_thread(go.wait)
             return await function(*args, **kwargs)

@@ -6,11 +6,10 @@ that gets the plugin and the host, async or not. Without a probe a plugin is onl
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import runpy
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -97,7 +96,7 @@ def _function(said: str, directory: Path) -> Probe:
         if inspect.isgenerator(result) or inspect.isasyncgen(result):
             raise BadProbe(f"hotplug.verify.probe: {said} is a generator, of which nothing is executed")
         if inspect.isawaitable(result):
-            asyncio.run(_awaited(result))
+            _run(_awaited(result))
         if not plugin.used:
             raise BadProbe(f"hotplug.verify.probe: {said} calls nothing of the plugin")
 
@@ -115,6 +114,12 @@ def _loaded(path: Path, file: str) -> dict[str, Any]:
         sys.path.remove(str(path.parent))
 
 
+def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    import asyncio  # 20 ms, and where it isn't imported nobody need look for its loops
+
+    return asyncio.run(coroutine)
+
+
 async def _awaited(result: Any) -> Any:
     return await result
 
@@ -124,7 +129,7 @@ def _drained(answer: Any) -> Any:
     if inspect.isgenerator(answer):
         return list(islice(answer, _MOST_YIELDED))
     if inspect.isasyncgen(answer):
-        return asyncio.run(_all_of(cast("AsyncGenerator[Any, Any]", answer)))
+        return _run(_all_of(cast("AsyncGenerator[Any, Any]", answer)))
     return answer
 
 

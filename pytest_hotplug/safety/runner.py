@@ -22,7 +22,7 @@ from pytest_hotplug.reloader.child_process import last_line, run_child
 from pytest_hotplug.reloader.errors import visible
 from pytest_hotplug.reloader.preflight import written
 from pytest_hotplug.reloader.settings import Layout, Settings
-from pytest_hotplug.safety.added import own_path
+from pytest_hotplug.safety.added import add_own_checks, own_path
 from pytest_hotplug.safety.bounds import Bounds
 from pytest_hotplug.safety.check import Check, Level, Scenario
 from pytest_hotplug.safety.checks import ALL
@@ -67,35 +67,43 @@ class Subjects:
     probe: Any = None
 
 
-def chosen(level: Level, *, upgrades: bool = False) -> tuple[Check, ...]:
-    """Return the checks of a level, the fast ones or all; those of upgrades where it is known what is deployed."""
-    asked = [check for check in ALL if upgrades or check.scenario != "upgrade"]
+def chosen(subjects: Subjects, level: Level) -> tuple[Check, ...]:
+    """Return the checks of a level, the fast ones or all, the project's own among them.
+
+    Those of upgrades only where it is known what is deployed. Raises UsageError `[bad-check]`.
+    """
+    add_own_checks(subjects.settings, subjects.root)
+    asked = [check for check in ALL if subjects.deployed is not None or check.scenario != "upgrade"]
     return tuple(check for check in asked if level == "full" or check.level == "fast")
 
 
 def play(
-    subjects: Subjects, plugin: str, scenario: Scenario, timeout: float = TIMEOUT, tell: Tell = lambda step: None
+    subjects: Subjects,
+    plugin: str,
+    scenario: Scenario,
+    timeout: float = TIMEOUT,
+    tell: Tell = lambda step: None,
+    checks: Iterable[Check] | None = None,
 ) -> Evidence:
     """Play a scenario with a plugin in a child process and return what it saw; `failed` says why it saw nothing.
 
-    `tell` is called every now and then with the step that is taken. Memory that grows is counted once more,
-    for longer, in another child.
+    Of `checks`, those of the scenario are played; None: each that there is. `tell` is called every now and then
+    with the step that is taken. Memory that grows is counted once more, for longer, in another child.
     """
-    evidence = _play(subjects, plugin, scenario, timeout, tell, _RELOADS.get(scenario, 0), _WARM_UPS.get(scenario, 0))
-    if scenario == "memory" and any(
-        judge(check, evidence).outcome == "failed" for check in ALL if check.scenario == scenario
-    ):
-        return _play(subjects, plugin, scenario, timeout, tell, _LONG_RELOADS, _LONG_WARM_UPS)
+    asked = tuple(check for check in (ALL if checks is None else checks) if check.scenario == scenario)
+    order = _order(subjects, plugin, scenario, asked)
+    evidence = _play(subjects, order, timeout, tell)
+    if scenario == "memory" and any(judge(check, evidence).outcome == "failed" for check in asked):
+        for_longer = msgspec.structs.replace(order, reloads=_LONG_RELOADS, warm_ups=_LONG_WARM_UPS)
+        return _play(subjects, for_longer, timeout, tell)
     return evidence
 
 
-def _play(
-    subjects: Subjects, plugin: str, scenario: Scenario, timeout: float, tell: Tell, reloads: int, warm_ups: int
-) -> Evidence:
+def _play(subjects: Subjects, order: Order, timeout: float, tell: Tell) -> Evidence:
     with tempfile.TemporaryDirectory(prefix="hotplug-verify-") as directory:
-        order = _order(subjects, plugin, scenario, Path(directory), reloads, warm_ups)
-        evidence = _evidence(order, Path(directory), timeout, tell)
-        return _naming_the_real(evidence, order.layouts, subjects.layouts)
+        of_copies = _of_copies(order, subjects, Path(directory))
+        evidence = _evidence(of_copies, Path(directory), timeout, tell)
+        return _naming_the_real(evidence, of_copies.layouts, order.layouts)
 
 
 def _naming_the_real(evidence: Evidence, copies: Iterable[Layout], real: Iterable[Layout]) -> Evidence:
@@ -111,10 +119,11 @@ def _in_json(path: Path) -> str:
     return msgspec.json.encode(str(path)).decode()[1:-1]
 
 
-def _order(subjects: Subjects, plugin: str, scenario: Scenario, directory: Path, reloads: int, warm_ups: int) -> Order:
+def _order(subjects: Subjects, plugin: str, scenario: Scenario, checks: Iterable[Check]) -> Order:
     return Order(
         scenario=scenario,
         plugin=plugin,
+        checks=tuple(check.id for check in checks),
         probe=subjects.probe,
         settings=msgspec.structs.replace(
             subjects.settings,
@@ -129,18 +138,21 @@ def _order(subjects: Subjects, plugin: str, scenario: Scenario, directory: Path,
             strict_permissions="off",
         ),
         root=str(subjects.root),
-        layouts=tuple(_copied(subjects.layouts, directory)),
-        reloads=reloads,
-        warm_ups=warm_ups,
-        **(_laid_down(subjects, directory) if scenario == "upgrade" else {}),
+        layouts=subjects.layouts,
+        reloads=_RELOADS.get(scenario, 0),
+        warm_ups=_WARM_UPS.get(scenario, 0),
     )
 
 
-def _laid_down(subjects: Subjects, directory: Path) -> dict[str, str]:
+def _of_copies(order: Order, subjects: Subjects, directory: Path) -> Order:
+    """Return the order for copies in a directory, of the plugins and, in an upgrade, of what is deployed."""
+    order = msgspec.structs.replace(order, layouts=tuple(_copied(order.layouts, directory)))
+    if order.scenario != "upgrade":
+        return order
     deployed = subjects.deployed
     assert deployed is not None, "who plays upgrades knows from where"
     deployed.lay_down(subjects.layouts, directory / "deployed")
-    return {"deployed": str(directory / "deployed"), "ref": deployed.ref}
+    return msgspec.structs.replace(order, deployed=str(directory / "deployed"), ref=deployed.ref)
 
 
 def _copied(layouts: Iterable[Layout], directory: Path) -> Iterator[Layout]:

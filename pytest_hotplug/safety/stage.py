@@ -258,8 +258,7 @@ class Stage:
         return frozenset(number_of(canary) for weak in self._slot.living() if (canary := weak()) is not None)
 
     def survivors(self, after: str, known: frozenset[int] = frozenset()) -> list[Survivor]:
-        """Return who holds old versions, once garbage is collected, those that are `known` to live left out."""
-        settle()
+        """Return who holds old versions, those that are `known` to live left out; asked once garbage is collected."""
         serving = self.manager._registry.serving.get(self.name)
         canary = serving.namespace.canary if serving is not None else None
         living = [weak for weak in self._slot.living() if number_of(weak()) not in known]

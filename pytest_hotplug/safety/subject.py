@@ -33,11 +33,14 @@ class Subject:
         """Tell whether a function, class or object was made by the plugin's code, of whatever generation."""
         if type(value) is FunctionType and not value.__dict__:  # as nearly all of a hundred thousand that are looked at
             return CANARY in value.__globals__ and self.is_ours(str(value.__globals__.get("__name__")))
-        for function in _functions(value):
-            known = getattr(function, "__globals__", None)
-            if isinstance(known, dict) and CANARY in known:
-                return self.is_ours(str(known.get("__name__")))
-        kind = value if isinstance(value, type) else type(value)
+        if isinstance(value, type):
+            kind = value
+        else:
+            for function in _functions(value):
+                known = getattr(function, "__globals__", None)
+                if isinstance(known, dict) and CANARY in known:
+                    return self.is_ours(str(known.get("__name__")))
+            kind = type(value)
         module = vars(kind).get("__module__")
         return isinstance(module, str) and self.is_ours(module)
 
@@ -49,7 +52,9 @@ class Subject:
     def loops(self) -> list[AbstractEventLoop]:
         """Return the event loops that there are, the host's as well as the plugin's own."""
         asyncio = sys.modules.get("asyncio")
-        kind = asyncio.AbstractEventLoop if asyncio is not None else ()
+        kind = getattr(asyncio, "AbstractEventLoop", None)  # None also while it is being imported
+        if kind is None:
+            return []
         return [thing for thing in gc.get_objects() if isinstance(thing, kind) and not thing.is_closed()]
 
     def is_ours(self, module: str) -> bool:

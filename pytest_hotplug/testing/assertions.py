@@ -12,7 +12,6 @@ from typing import Any
 from pytest_hotplug.reloader.discovery import find_plugins
 from pytest_hotplug.reloader.errors import UsageError, did_you_mean
 from pytest_hotplug.safety.check import Check, Scenario
-from pytest_hotplug.safety.checks import ALL
 from pytest_hotplug.safety.judgements import Judgements
 from pytest_hotplug.safety.report.as_text import told
 from pytest_hotplug.safety.runner import Subjects, chosen
@@ -28,7 +27,7 @@ def assert_no_leaks(plugin: SandboxedPlugin, *, probe: Any = None) -> None:
     place; without either it is only loaded. Exceptions in the manifest hold. Raises AssertionError with every finding.
     """
     __tracebackhide__ = True
-    _assert(plugin, _of("cycle", "memory"), probe)
+    _assert_all_of(plugin, "cycle", "memory", probe=probe)
 
 
 def assert_survives_broken_version(plugin: SandboxedPlugin, *, probe: Any = None) -> None:
@@ -37,7 +36,7 @@ def assert_survives_broken_version(plugin: SandboxedPlugin, *, probe: Any = None
     See `assert_no_leaks` for `probe`. Raises AssertionError with every finding; about 2 s.
     """
     __tracebackhide__ = True
-    _assert(plugin, _of("edits"), probe)
+    _assert_all_of(plugin, "edits", probe=probe)
 
 
 def assert_every_call_old_or_new(plugin: SandboxedPlugin, *, probe: Any = None) -> None:
@@ -47,7 +46,7 @@ def assert_every_call_old_or_new(plugin: SandboxedPlugin, *, probe: Any = None) 
     `[no-probe]` without a probe; about 2 s.
     """
     __tracebackhide__ = True
-    if _assert(plugin, _of("calls"), probe):
+    if _assert_all_of(plugin, "calls", probe=probe):
         raise UsageError(
             f"{plugin.name}: nothing is called without a probe; give `probe={{...}}` to the assertion, "
             "or hotplug.verify.probe to the plugin's manifest",
@@ -61,26 +60,36 @@ def assert_checks(plugin: SandboxedPlugin, *checks: str, probe: Any = None) -> N
     See `assert_no_leaks` for `probe`. Raises AssertionError with every finding, UsageError `[unknown-check]`.
     """
     __tracebackhide__ = True
-    known = [check.id for check in chosen("full")]
+    known = _known(plugin, probe)
     for name in checks:
         if name not in known:
-            raise UsageError(f"there is no check {name!r}{did_you_mean(name, known)}", "unknown-check")
-    _assert(plugin, [check for check in ALL if check.id in checks], probe)
+            raise UsageError(f"there is no check {name!r}{did_you_mean(name, list(known))}", "unknown-check")
+    _assert(plugin, [check for name, check in known.items() if name in checks], probe)
 
 
-def _of(*scenarios: Scenario) -> list[Check]:
-    return [check for check in ALL if check.scenario in scenarios]
+def _assert_all_of(plugin: SandboxedPlugin, *scenarios: Scenario, probe: Any) -> bool:
+    __tracebackhide__ = True
+    return _assert(plugin, [one for one in _known(plugin, probe).values() if one.scenario in scenarios], probe)
+
+
+def _known(plugin: SandboxedPlugin, probe: Any) -> dict[str, Check]:
+    """Return every check that applies to a plugin of the sandbox, by its id."""
+    return {check.id: check for check in chosen(_subjects(plugin, probe), "full")}
+
+
+def _subjects(plugin: SandboxedPlugin, probe: Any) -> Subjects:
+    if not isinstance(plugin, SandboxedPlugin):
+        raise UsageError(f"{plugin!r} is no plugin of the sandbox; get one by hotplug.load(name)", "bad-argument")
+    manager = plugin._manager
+    return Subjects(manager.settings, plugin.path.parent.parent, manager._layouts, probe=probe)
 
 
 def _assert(plugin: SandboxedPlugin, checks: Sequence[Check], probe: Any) -> bool:
     """Raise AssertionError with what is found, and tell whether nothing was called for want of a probe."""
     __tracebackhide__ = True
-    if not isinstance(plugin, SandboxedPlugin):
-        raise UsageError(f"{plugin!r} is no plugin of the sandbox; get one by hotplug.load(name)", "bad-argument")
-    manager = plugin._manager
-    subjects = Subjects(manager.settings, plugin.path.parent.parent, manager._layouts, probe=probe)
-    found = find_plugins(manager._layouts, manager.settings.exclude)
-    judgements = Judgements(subjects, {plugin.name: found[plugin.name]})
+    subjects = _subjects(plugin, probe)
+    found = find_plugins(subjects.layouts, subjects.settings.exclude)
+    judgements = Judgements(subjects, {plugin.name: found[plugin.name]}, checks)
     verified = [judgements.verified(plugin.name, check) for check in checks]
     failed = [told(plugin.name, check) for one in verified for check in one.checks if check.outcome == "failed"]
     if failed:

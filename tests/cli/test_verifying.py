@@ -124,9 +124,10 @@ def test_a_project_without_plugins_is_never_green(user: User) -> None:
 
 
 def checks() -> int:
-    from pytest_hotplug.safety.runner import chosen
+    from pytest_hotplug.reloader.settings import Settings
+    from pytest_hotplug.safety.runner import Subjects, chosen
 
-    return len(chosen("full"))
+    return len(chosen(Subjects(Settings(), Path(), ()), "full"))
 
 
 @posix

@@ -59,7 +59,7 @@ def _failure(check: Check) -> str:
         else:
             subjects = subjects_in(Path(directory))
             plugin = write(subjects, next(iter(PLUGINS[check.id].values())))
-        return failure_of(judge(check, play(subjects, plugin, check.scenario)))
+        return failure_of(judge(check, play(subjects, plugin, check.scenario, checks=[check])))
 
 
 def main() -> None:

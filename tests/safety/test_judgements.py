@@ -45,7 +45,7 @@ def verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         (place / "plugin.json").write_text(json.dumps({"name": "subject", "hotplug": {"verify": verify}}))
         layouts = (Layout(tmp_path / "plugins", "plugins"),)
         monkeypatch.setattr(judgements, "play", Played(evidence))
-        judging = Judgements(Subjects(Settings(), tmp_path, layouts), find_plugins(layouts), strict=strict)
+        judging = Judgements(Subjects(Settings(), tmp_path, layouts), find_plugins(layouts), [check], strict=strict)
         return judging.verified("subject", check)
 
     return judge

@@ -178,7 +178,7 @@ def test_a_check_that_fails_itself_takes_no_other_along(subjects: Subjects, tmp_
     import msgspec
 
     settings = msgspec.structs.replace(subjects.settings, verify_checks=("own:OWN",))
-    seen = play(Subjects(settings, subjects.root, subjects.layouts), "odd", "cycle")
     own = Check(id="own", title="", how="", remedy="", take=lambda subject: dict[str, Thing](), judge=leftovers)
+    seen = play(Subjects(settings, subjects.root, subjects.layouts), "odd", "cycle", checks=[*ALL, own])
     assert judge(own, seen).reason.startswith("the check itself failed: KeyError: 'mine' (")
     assert [one for one in (judge(c, seen) for c in ALL if c.scenario == "cycle") if one.outcome == "failed"] == []

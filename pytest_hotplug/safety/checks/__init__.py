@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from pytest_hotplug.safety.check import Check
 from pytest_hotplug.safety.checks import (
     bad_manifest_kept,
@@ -47,7 +49,7 @@ from pytest_hotplug.safety.checks import (
     version_bumped,
 )
 
-__all__ = ["ALL"]
+__all__ = ["ALL", "asked"]
 
 # A project's own are added by `added`, before anything is judged, and nothing is ever taken out.
 
@@ -94,3 +96,8 @@ ALL: list[Check] = [
     version_bumped.CHECK,
     state_migrates.CHECK,
 ]
+
+
+def asked(ids: Collection[str]) -> list[Check]:
+    """Return the checks with these ids, in the order in which they are played."""
+    return [check for check in ALL if check.id in ids]

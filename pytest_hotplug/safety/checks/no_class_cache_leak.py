@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copyreg
-import gc
 import sys
 from collections.abc import Iterator
 from types import FunctionType
@@ -23,12 +22,24 @@ def _take(subject: Subject) -> dict[str, Thing]:
         if subject.owns(entry):
             name = getattr(entry, "__qualname__", type(entry).__qualname__)
             found[f"{table} {number_of(entry)}"] = subject.thing(f"{name} in {table}", entry)
-    for kind in [kind for kind in gc.get_objects() if isinstance(kind, type) and subject.is_ours(str(kind.__module__))]:
+    for kind in filter(lambda kind: subject.is_ours(str(kind.__module__)), _classes()):
         for base in kind.__bases__:
             if base is not object and not subject.owns(base):
                 table = f"the subclasses of {base.__module__}.{base.__qualname__}"
                 found[f"{table} {number_of(kind)}"] = subject.thing(f"{kind.__qualname__} in {table}", kind)
     return found
+
+
+def _classes() -> Iterator[type]:
+    """Yield every class that there is, found from `object` downward: a walk over the whole heap takes far longer."""
+    seen: dict[int, type] = {}  # by id: a class may forbid to be hashed
+    below: list[type] = [object]
+    while below:
+        subclasses: list[type] = type.__subclasses__(below.pop())
+        new = [kind for kind in subclasses if id(kind) not in seen]
+        seen |= {id(kind): kind for kind in new}
+        below += new
+        yield from new
 
 
 def _entries() -> Iterator[tuple[str, object]]:

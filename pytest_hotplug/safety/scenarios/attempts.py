@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from pytest_hotplug.safety.check import Check
-from pytest_hotplug.safety.checks import ALL
+from pytest_hotplug.safety.checks import asked
 from pytest_hotplug.safety.errors import fault_of
 from pytest_hotplug.safety.evidence import Attempts
 from pytest_hotplug.safety.stage import CannotPlay, NoTool, NotTried, Stage
@@ -15,7 +15,7 @@ __all__ = ["play", "try_out"]
 
 
 def play(stage: Stage) -> Attempts:
-    """Play every check of the order's scenario and return what came of it."""
+    """Play every check that is asked and return what came of it."""
     attempts = Attempts()
     try:
         stage.listen()
@@ -25,7 +25,7 @@ def play(stage: Stage) -> Attempts:
     except CannotPlay as error:
         attempts.failed = stage.by_name(str(error))
         return attempts
-    checks = [check for check in ALL if check.scenario == stage.order.scenario]
+    checks = asked(stage.order.checks)
     for number, check in enumerate(checks):
         try_out(check, stage, attempts)
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_hotplug.safety.checks import ALL
+from pytest_hotplug.safety.checks import asked
 from pytest_hotplug.safety.evidence import Attempts
 from pytest_hotplug.safety.scenarios.attempts import try_out
 from pytest_hotplug.safety.stage import CannotPlay, Stage
@@ -12,15 +12,14 @@ __all__ = ["play"]
 
 
 def play(stage: Stage) -> Attempts:
-    """Play every check of the scenario and return what came of it; each begins with nothing loaded."""
+    """Play every check that is asked and return what came of it; each begins with nothing loaded."""
     attempts = Attempts()
     try:
         stage.upgrade = Upgrade(stage)
-        for check in ALL:
-            if check.scenario == stage.order.scenario:
-                stage.tell(check.id)
-                try_out(check, stage, attempts)
-                stage.upgrade.end()
+        for check in asked(stage.order.checks):
+            stage.tell(check.id)
+            try_out(check, stage, attempts)
+            stage.upgrade.end()
     except CannotPlay as error:
         attempts.failed = stage.by_name(str(error))
     return attempts

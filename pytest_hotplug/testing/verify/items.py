@@ -41,10 +41,15 @@ class Verification:
         self._plugins = project.plugins()
         subjects = Subjects(project.settings, project.root, project.layouts, deployed)
         try:
-            self.judgements = Judgements(subjects, self._plugins, strict=strict)
+            self.checks = chosen(subjects, level)
         except UsageError as error:
             raise pytest.UsageError(str(error)) from None
-        self.checks = chosen(level, upgrades=deployed is not None)
+        self.judgements = Judgements(subjects, self._plugins, self.checks, strict=strict)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Of each scenario, let only those checks be played that any item asks for."""
+        asked = {item.check.id for item in session.items if isinstance(item, SafetyItem)}
+        self.judgements.checks = [check for check in self.checks if check.id in asked]
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
         found = self._plugins.get(file_path.parent.name)
