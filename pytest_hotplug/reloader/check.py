@@ -15,7 +15,7 @@ from pathlib import Path
 from pytest_hotplug.reloader import transaction
 from pytest_hotplug.reloader.commit import check_committed
 from pytest_hotplug.reloader.errors import Fault, PluginFault
-from pytest_hotplug.reloader.fingerprint import Snapshot, Unsettled, look_at, settle, snapshot, unchanged
+from pytest_hotplug.reloader.fingerprint import Snapshot, Unsettled, is_edited, look_at, settle, snapshot, unchanged
 from pytest_hotplug.reloader.git_lock import GitLock
 from pytest_hotplug.reloader.leases import Leases
 from pytest_hotplug.reloader.loader import manifest_of
@@ -179,6 +179,8 @@ class Checker:
         """Tell whether the files are as they were seen; raises OSError."""
         if unchanged(seen.look):
             return True
+        if is_edited(seen.look):
+            return False
         look = look_at(slot.found.path, slot.ignore)
         same = look.same_as(seen.look)
         if same and look.places:  # only now old enough for the quick look
@@ -219,7 +221,7 @@ class Checker:
     def _admitted(self, slot: Slot, found: Snapshot) -> Snapshot:
         """Return a settled version if it may run here and is whole; raises PluginFault (remembered)."""
         try:
-            check_trust(slot.found, found, self._settings)
+            slot.trusted = check_trust(slot.found, found, self._settings, slot.trusted)
             if self._settings.commit:
                 check_committed(slot.found, found, manifest_of(slot.found, found))
         except PluginFault as fault:

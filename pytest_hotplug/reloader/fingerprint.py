@@ -81,6 +81,10 @@ class Look:
     places: tuple[tuple[str, Signature], ...] = ()
     escapes: tuple[str, ...] = ()
 
+    def settled_places(self) -> dict[str, Signature]:
+        """Return the places that were old enough at the look: whatever happens to one shows in its signature."""
+        return {place: s for place, s in self.places if self.at - s[0] >= RACY_NS and self.at - s[3] >= RACY_NS}
+
     def same_as(self, other: Look) -> bool:
         return self.files == other.files and self.root == other.root
 
@@ -151,6 +155,15 @@ def unchanged(look: Look) -> bool:
     except OSError:
         return False
     return bool(look.places)
+
+
+def is_edited(look: Look) -> bool:
+    """Tell whether a counted file was edited, replaced or removed; of new ones a proper look tells."""
+    stat, root = _stat, look.root
+    try:
+        return any(_signature(stat(f"{root}/{name}")) != signature for name, signature in look.files.items())
+    except OSError:
+        return True
 
 
 def _places(

@@ -50,6 +50,7 @@ class Slot:
     held_by_git: bool = False  # the last look found git at work in the tree
     written: Mapping[str, Signature] = field(default_factory=dict)  # counted files that changed during the last load
     self_made: str | None = None  # what the load before had written and led to the last one; None once it was counted
+    trusted: Look | None = None  # the last at which owners and modes were looked at, and nothing was wrong
     limits: tuple[str, ...] = ()  # what is said of the version that was looked at last; see `limits`
     ignore: Sequence[str] = ()  # `watch_ignore` of the manifest that was read last
     enabled: bool = True

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pytest_hotplug.reloader.discovery import Found
 from pytest_hotplug.reloader.errors import Fault, PluginFault, near
-from pytest_hotplug.reloader.fingerprint import Snapshot
+from pytest_hotplug.reloader.fingerprint import Look, Snapshot
 from pytest_hotplug.reloader.lock_file import not_locked
 from pytest_hotplug.reloader.settings import Settings
 
@@ -27,17 +27,23 @@ _LOOSE = stat.S_IWGRP | stat.S_IWOTH
 _ACL = "system.posix_acl_access"
 
 
-def check_trust(found: Found, snapshot: Snapshot, settings: Settings) -> None:
-    """Raise PluginFault for a version that must not run: misplaced, not locked, or writable by others."""
+def check_trust(found: Found, snapshot: Snapshot, settings: Settings, trusted: Look | None = None) -> Look | None:
+    """Raise PluginFault for a version that must not run: misplaced, not locked, or writable by others.
+
+    Return the look of one whose owners and modes were looked at: given as `trusted` the next time, it spares
+    looking at what is still the same. Whoever changes a mode, an owner or an access list changes the ctime.
+    """
     try:
+        strict = os.name == "posix" and is_strict(found, settings)
         faults = [*_misplaced(found, Path(snapshot.look.root), settings), *not_locked(found, snapshot)]
-        if os.name == "posix" and is_strict(found, settings):
-            faults += _writable_by_others(found, snapshot, settings)
+        if strict:
+            faults += _writable_by_others(found, snapshot, settings, trusted)
     except OSError as error:
         message = f"who may write it can't be told: {error.strerror} ({error.filename})"
         raise PluginFault(Fault(found.name, "unreadable", message, found.path, own_bytes=False)) from None
     if faults:
         raise PluginFault(*faults)
+    return snapshot.look if strict else None
 
 
 def is_strict(found: Found, settings: Settings) -> bool:
@@ -57,12 +63,15 @@ def _misplaced(found: Found, root: Path, settings: Settings) -> Iterator[Fault]:
         yield Fault(found.name, "escaping-link", message, found.path, remedy=remedy, own_bytes=False)
 
 
-def _writable_by_others(found: Found, snapshot: Snapshot, settings: Settings) -> Iterator[Fault]:
+def _writable_by_others(found: Found, snapshot: Snapshot, settings: Settings, trusted: Look | None) -> Iterator[Fault]:
     """Blame files and directories that somebody else than the worker's user and root may write."""
     root = snapshot.look.root
+    known = trusted.settled_places() if trusted is not None else {}
+    same = {place for place, signature in snapshot.look.places if known.get(place) == signature}
     inside = {"", *(name[:i] for name in snapshot.files for i, c in enumerate(name) if c == "/"), *snapshot.files}
-    for name in sorted(inside):
-        yield from _loose(found, f"{root}/{name}" if name else root, settings)
+    places = {f"{root}/{name}" if name else root for name in inside}
+    for place in sorted(places - same):
+        yield from _loose(found, place, settings)
     for parent in Path(root).parents:
         mode = os.stat(parent).st_mode
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:

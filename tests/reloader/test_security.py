@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from pytest_hotplug import PluginLoadError, PluginManager, Reloaded, UnknownPlugin
+from pytest_hotplug.reloader import fingerprint, trust
 from pytest_hotplug.reloader.fingerprint import MAX_FILES, hash_of
 from tests.reloader.workshop import Workshop, running
 
@@ -167,6 +168,27 @@ def test_a_file_that_others_may_write_is_refused(shop: Workshop, manager: Plugin
     assert "chmod" in manager._hot_loader.registry.slots["subject"].refusal.fault.remedy  # type: ignore[union-attr]
     (shop.plugins / "subject" / "main.py").chmod(0o644)
     assert manager.execute("subject") == 2
+
+
+@posix
+@pytest.mark.parametrize("place", ["text.py", "."])
+def test_a_mode_that_changes_later_is_seen_with_the_next_version(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """S8: what was all right once and lies there as it did is not asked again, and what isn't is."""
+    monkeypatch.setattr(fingerprint, "RACY_NS", 0)  # as if each edit were seconds after the one before
+    directory = shop.plugin("subject", {"main.py": ONE, "text.py": ""})
+    manager = shop.manager(strict_permissions="on")
+    assert manager.execute("subject") == 1
+    looked_at: list[str] = []
+    monkeypatch.setattr(trust, "_has_acl", lambda path: looked_at.append(Path(path).name))
+    (directory / "main.py").write_text(f"# the same\n{ONE}")
+    assert isinstance(manager.reload("subject"), Reloaded)
+    assert looked_at == ["main.py"]
+    (directory / place).chmod(0o777)
+    (directory / "main.py").write_text(TWO)
+    refused(manager, "untrusted", "writable by everybody (mode 0777)")
+    (directory / place).chmod(0o755)
 
 
 @posix
