@@ -32,7 +32,7 @@ from rich.table import Table
 from benchmarks.harness import SCHEMA_VERSION, allow_bytecode
 from benchmarks.hazards import describe
 from benchmarks.peers import PEERS, Autoreload, Hmr, InPlace, Jurigged, Limeade, SuperReload
-from benchmarks.sample_plugins import SamplePlugin, write_plugin
+from benchmarks.sample_plugins import SamplePlugin, let_age, write_plugin
 from tests.hazards.adapter import Adapter
 
 SHAPES = ((1, False), (10, False), (10, True))
@@ -99,6 +99,7 @@ def speed(name: str, modules: int, with_dataclasses: bool, rounds: int) -> dict[
         parent = Path(directory)
         alone, reload_alone = baseline(parent, with_dataclasses)
         arena = Arena(name, parent, modules, with_dataclasses)
+        let_age()
         own: list[float] = []
         others: list[float] = []
         wrong = 0

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import Claim, Contestant, allow_bytecode, run
-from benchmarks.sample_plugins import SamplePlugin, write_plugin
+from benchmarks.sample_plugins import SamplePlugin, let_age, write_plugin
 from pytest_hotplug import PluginManager
 from pytest_hotplug.reloader.outcomes import Reloaded
 
@@ -53,7 +53,9 @@ def arena(modules: int, with_dataclasses: bool) -> Iterator[Claim]:
         own = Path(undo.enter_context(tempfile.TemporaryDirectory()))
         sample = write_plugin(own, "ours", modules, with_dataclasses)
         manager = undo.enter_context(PluginManager(plugin_dirs=[own], debounce=0, package=""))
-        yield Claim(title, BASELINE, [*contestants, ours(sample, manager)])
+        contestants.append(ours(sample, manager))
+        let_age()
+        yield Claim(title, BASELINE, contestants)
 
 
 def reload_one(name: str, sample: SamplePlugin) -> Contestant:

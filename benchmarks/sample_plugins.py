@@ -6,6 +6,7 @@ Each contestant gets a copy of its own under a name of its own, so that none war
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,3 +101,11 @@ def _write_package(directory: Path, leaves: list[str], with_dataclasses: bool) -
 
 def _entry_of(sample: SamplePlugin) -> str:
     return "\n\ndef run():\n    return VALUE\n" if sample.edited.name == "main.py" else ""
+
+
+def let_age() -> None:
+    """Wait until plugins that were just written are like those that have lain there for a while.
+
+    A reloader may look twice at what is younger than a file system's clock can tell apart; ours does for 2 s.
+    """
+    time.sleep(2.5)

@@ -174,8 +174,8 @@ class Build:
             slot.enabled = True
             for warning in manifest.warnings:
                 LOG.warning("hotplug.manifest", extra={"plugin": name, "text": warning})
-            slot.limits = limits_of(found)
-            for limit in slot.limits:
+            slot.limits = limits_of(found, slot.limits)
+            for limit in slot.limits.lines:
                 LOG.info("hotplug.known_limit", extra={"plugin": name, "text": limit})
             self._checked[name] = (found, self._parts.loader.check(place, found, manifest))
             prepare_package(slot.found)

@@ -9,37 +9,42 @@ each. Executes nothing.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from pytest_hotplug.reloader.fingerprint import Snapshot
 
-__all__ = ["limits_of"]
+__all__ = ["Limits", "limits_of"]
 
 _WORTH_PARSING = (b"sys.modules", b"get_type_hints", b"__file__", b"ProcessPoolExecutor", b"multiprocessing", b"pickle")
-_MOST_KNOWN = 400
-_known: dict[str, tuple[tuple[int, str], ...]] = {}  # by MD5; the oldest goes first
 _SPAWNING = {"ProcessPoolExecutor": "a process pool", "Process": "a child process", "Pool": "a process pool"}
 _PICKLING = {"dump", "dumps", "Pickler"}
 
 
-def limits_of(snapshot: Snapshot) -> tuple[str, ...]:
-    """Return a line for each place in a version's sources that is subject to a known limit."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is said of one version: a line for each place, and by the MD5 of each source what was found in it."""
+
+    lines: tuple[str, ...] = ()
+    by_md5: Mapping[str, tuple[tuple[int, str], ...]] = field(default_factory=dict)
+
+
+def limits_of(snapshot: Snapshot, before: Limits) -> Limits:
+    """Return each place in a version's sources that is subject to a known limit; what stood in `before` is taken over.
+
+    Nothing else is remembered: a process that reloads for years must not grow.
+    """
     lines: list[str] = []
-    for file in sorted(snapshot.md5):
-        if file.endswith(".py"):
-            found = _limits_in(snapshot.files[file], snapshot.md5[file])
-            lines += [f"{file}:{line}: {said}" for line, said in found]
-    return tuple(lines)
+    found = {}
+    for file in sorted(file for file in snapshot.md5 if file.endswith(".py")):
+        md5 = snapshot.md5[file]
+        found[md5] = before.by_md5[md5] if md5 in before.by_md5 else _limits_in(snapshot.files[file])
+        lines += [f"{file}:{line}: {said}" for line, said in found[md5]]
+    return Limits(tuple(lines), found)
 
 
-def _limits_in(source: bytes, md5: str) -> tuple[tuple[int, str], ...]:
-    """Return what was found, from the cache where a source of this MD5 was looked at before."""
-    found = _known.get(md5)
-    if found is None:
-        _known[md5] = found = _parsed(source) if any(word in source for word in _WORTH_PARSING) else ()
-        while len(_known) > _MOST_KNOWN:
-            _known.pop(next(iter(_known)), None)
-    return found
+def _limits_in(source: bytes) -> tuple[tuple[int, str], ...]:
+    return _parsed(source) if any(word in source for word in _WORTH_PARSING) else ()
 
 
 def _parsed(source: bytes) -> tuple[tuple[int, str], ...]:

@@ -17,6 +17,7 @@ from pytest_hotplug.reloader.fingerprint import Look, Signature
 from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.kept import KeptOut, Pin
 from pytest_hotplug.reloader.ledger import Canary
+from pytest_hotplug.reloader.limits import Limits
 from pytest_hotplug.reloader.outcomes import Outcome
 from pytest_hotplug.reloader.refusals import Refusal
 
@@ -51,7 +52,7 @@ class Slot:
     written: Mapping[str, Signature] = field(default_factory=dict)  # counted files that changed during the last load
     self_made: str | None = None  # what the load before had written and led to the last one; None once it was counted
     trusted: Look | None = None  # the last at which owners and modes were looked at, and nothing was wrong
-    limits: tuple[str, ...] = ()  # what is said of the version that was looked at last; see `limits`
+    limits: Limits = field(default_factory=Limits)  # what is said of the version that was looked at last; see `limits`
     ignore: Sequence[str] = ()  # `watch_ignore` of the manifest that was read last
     enabled: bool = True
     canaries: list[weakref.ref[Canary]] = field(default_factory=list)

@@ -53,7 +53,7 @@ def why(
         "lines": list(chains(holders)),
         "in_flight": leases.calls_of(slot.name),
         "next_try": _next_try(refusal.next_try) if refusal is not None else None,
-        "limits": list(slot.limits),
+        "limits": list(slot.limits.lines),
     }
 
 

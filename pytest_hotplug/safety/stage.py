@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_hotplug.reloader import limits, retirement, store
+from pytest_hotplug.reloader import retirement, store
 from pytest_hotplug.reloader.errors import HotplugError
 from pytest_hotplug.reloader.events import Event
 from pytest_hotplug.reloader.generation import Generation
@@ -53,8 +53,7 @@ class Stage:
         self.order = order
         self.tell = tell
         self.name = order.plugin
-        # What the reloader remembers grows up to a bound; here it must not grow at all.
-        store.HISTORY_LINES = limits._MOST_KNOWN = 1
+        store.HISTORY_LINES = 1  # what the reloader remembers grows up to a bound; here it must not grow at all
         if order.scenario == "calls":
             retirement.GRACE = 0.0  # reloads wait for no end of an old version: who looks for those waits
         self.manager = PluginManager.from_settings(order.settings, Path(order.root), order.layouts)
