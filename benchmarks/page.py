@@ -112,7 +112,7 @@ def _peers_of_reload(stored: dict[str, Any]) -> Iterator[str]:
 def _peer(measured: dict[str, Any]) -> str:
     if "failed" in measured:
         return "fails"
-    wrong = f", WRONG in {measured['wrong']}" if measured["wrong"] else ""
+    wrong = f", WRONG in {measured['wrong']}" if measured["wrong"] else ", TORN" if measured["torn"] else ""
     return f"{_time(measured['median_us'])} ({measured['ratio']:.2f}{wrong})"
 
 

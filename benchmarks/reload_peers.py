@@ -2,7 +2,8 @@
 
 Each reloader runs in a process of its own, where its reload of a plugin takes turns with a
 one-module `importlib.reload`; what counts is the ratio to that. A leaf of the plugin is edited
-before each reload, and after it the entry must return the new value. Reloaders that are driven by a
+before each reload, and after it the entry must return the new value. At the end a call goes on while
+the plugin is reloaded: it must be answered by one version, or it is torn. Reloaders that are driven by a
 file watcher are told which file changed, so that their own looking is not counted; ours looks. The
 second table is the growth of the resident memory over many reloads of a plugin without a change of
 its names.
@@ -83,6 +84,14 @@ class Arena:
     def answer(self) -> object:
         return self.adapter.call("subject", "run")
 
+    def tears(self, value: int) -> bool:
+        """Tell whether a call that began on one version and goes on after a reload gets something of both."""
+        call = self.adapter.call("subject", "long")
+        before = next(call)
+        self.edit(value)
+        self.reload(self.sample.edited)
+        return bool(next(call) != before)
+
 
 def baseline(parent: Path, with_dataclasses: bool) -> tuple[SamplePlugin, Callable[[], object]]:
     """Return a plugin of one module, and its reload by importlib."""
@@ -94,7 +103,7 @@ def baseline(parent: Path, with_dataclasses: bool) -> tuple[SamplePlugin, Callab
 
 
 def speed(name: str, modules: int, with_dataclasses: bool, rounds: int) -> dict[str, Any]:
-    """Take turns with the baseline; return medians in microseconds, their ratio, and how often the result was wrong."""
+    """Take turns with the baseline; return medians in microseconds, their ratio, and what was wrong."""
     with tempfile.TemporaryDirectory() as directory:
         parent = Path(directory)
         alone, reload_alone = baseline(parent, with_dataclasses)
@@ -110,6 +119,7 @@ def speed(name: str, modules: int, with_dataclasses: bool, rounds: int) -> dict[
             others.append(_clocked(reload_alone))
             own.append(_clocked(lambda: arena.reload(arena.sample.edited)))
             wrong += arena.answer() != value
+        torn = arena.tears(2_000_000)
         arena.adapter.close()
     ratios = [mine / other for mine, other in zip(own, others, strict=True)]
     return {
@@ -118,6 +128,7 @@ def speed(name: str, modules: int, with_dataclasses: bool, rounds: int) -> dict[
         "ratio": statistics.median(ratios),
         "rounds": rounds,
         "wrong": wrong,
+        "torn": torn,
     }
 
 
@@ -212,7 +223,8 @@ def table(result: dict[str, Any]) -> Table:
 def _ratio(told: dict[str, Any]) -> str:
     if "failed" in told:
         return "failed"
-    return f"{told['ratio']:.2f}" + (f" WRONG {told['wrong']}/{told['rounds']}" if told["wrong"] else "")
+    wrong = f" WRONG {told['wrong']}/{told['rounds']}" if told["wrong"] else " TORN" if told["torn"] else ""
+    return f"{told['ratio']:.2f}{wrong}"
 
 
 def _grown(told: dict[str, Any]) -> str:

@@ -38,6 +38,18 @@ class Line_{n}:
     text: str = ""
 """
 
+# `long` looks at the value twice: a call that goes on while the plugin is reloaded.
+ENTRY = """
+
+def run():
+    return {value}
+
+
+def long():
+    yield {value}
+    yield {value}
+"""
+
 
 @dataclass(frozen=True)
 class SamplePlugin:
@@ -95,12 +107,12 @@ def _write_package(directory: Path, leaves: list[str], with_dataclasses: bool) -
     for number, leaf in enumerate(leaves):
         (directory / f"{leaf}.py").write_text(module_text(number, 0, with_dataclasses), encoding="utf-8")
     imports = "".join(f"from .{leaf} import VALUE as value_{leaf}\n" for leaf in leaves)
-    entry = "\n\ndef run():\n    return value_leaf_0\n"
+    entry = ENTRY.format(value="value_leaf_0")
     (directory / "main.py").write_text(imports + entry, encoding="utf-8")
 
 
 def _entry_of(sample: SamplePlugin) -> str:
-    return "\n\ndef run():\n    return VALUE\n" if sample.edited.name == "main.py" else ""
+    return ENTRY.format(value="VALUE") if sample.edited.name == "main.py" else ""
 
 
 def let_age() -> None:

@@ -111,7 +111,8 @@ def test_a_terminal_shows_the_step_and_forgets_it(tmp_path: Path) -> None:
     """While a scenario is played one sees where it is; afterwards the line is as if nothing had stood there."""
     import pexpect
 
-    write_plugin(tmp_path, "clean", CLEAN)
+    # Each load takes as long as people need to see that it does.
+    write_plugin(tmp_path, "clean", f"import time\n\ntime.sleep(0.3)\n\n\n{CLEAN}")
     command = ["-m", "pytest", "-p", "no:cacheprovider", "--hotplug-verify", *ONE]
     child = pexpect.spawn(
         sys.executable, command, cwd=str(tmp_path), env={**os.environ, "TERM": "xterm-256color"},
