@@ -2,7 +2,8 @@
 
 The corpus is that of the tests. Detection: each unsafe plugin's own check, `--detections` times. False alarms:
 `--runs` runs of every clean plugin, what it leaves behind, whom it holds and what memory it takes. Cost: the CPU
-that the children of one example take, at both levels. What other Pythons found stays in the file.
+that the children of one example take, at both levels. What other Pythons found stays in the file, and so does a
+part that a run leaves out (`--detections 0`, say); each part says when it was measured.
 """
 
 from __future__ import annotations
@@ -106,27 +107,33 @@ def _costs() -> dict[str, dict[str, float]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure on this Python, print, write `--json FILE`; 1 when anything was missed or alarmed falsely."""
+    """Measure on this Python, print, add to `--json FILE`; 1 when anything was missed or alarmed falsely."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.verification")
     parser.add_argument("--detections", type=int, default=10, help="runs of each unsafe plugin (10)")
     parser.add_argument("--runs", type=int, default=200, help="runs of each clean plugin (200)")
     parser.add_argument("--jobs", type=int, default=2, help="how many run beside each other (2)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result there")
     options = parser.parse_args(arguments)
-    row: dict[str, Any] = {
-        "cost": _costs(),
-        "detection": _detection(options.detections, options.jobs),
-        "false_alarms": _false_alarms(options.runs, options.jobs),
-        "taken_at": time.time(),
-    }
-    print(json.dumps(row, indent=2))
+    parts: dict[str, Callable[[], Any]] = {"cost": _costs}
+    if options.detections:
+        parts["detection"] = lambda: _detection(options.detections, options.jobs)
+    if options.runs:
+        parts["false_alarms"] = lambda: _false_alarms(options.runs, options.jobs)
+    measured: dict[str, Any] = {}
+    for name, measure in parts.items():
+        measured[name] = measure()
+        measured.setdefault("taken_at", {})[name] = time.time()
+    print(json.dumps(measured, indent=2))
     if options.json:
-        _store(options.json, row)
-    return 1 if row["detection"]["missed"] or any(one["alarms"] for one in row["false_alarms"].values()) else 0
+        _store(options.json, measured)
+    missed = measured.get("detection", {}).get("missed")
+    return 1 if missed or any(one["alarms"] for one in measured.get("false_alarms", {}).values()) else 0
 
 
-def _store(file: Path, row: dict[str, Any]) -> None:
+def _store(file: Path, measured: dict[str, Any]) -> None:
     stored = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    before = stored.get("pythons", {}).get(platform.python_version(), {})
+    row = {**before, **measured, "taken_at": {**before.get("taken_at", {}), **measured["taken_at"]}}
     told: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "script": "verification",

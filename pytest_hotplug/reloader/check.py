@@ -88,12 +88,17 @@ class Checker:
         self._just_read.pop(slot.name, None)
 
     def _snapshot(self, slot: Slot) -> Snapshot:
-        found = snapshot(slot.found.path, plugin=slot.name, ignore=slot.ignore, digest=self._settings.digest)
-        return self._sharing(slot, found)
+        return snapshot(
+            slot.found.path,
+            plugin=slot.name,
+            ignore=slot.ignore,
+            digest=self._settings.digest,
+            known=self._served_snapshot(slot),
+        )
 
-    def _sharing(self, slot: Slot, found: Snapshot) -> Snapshot:
+    def _served_snapshot(self, slot: Slot) -> Snapshot | None:
         serving = self._registry.serving.get(slot.name)
-        return found if serving is None else found.sharing(serving.snapshot)
+        return None if serving is None else serving.snapshot
 
     def try_again(self, slot: Slot) -> None:
         """Look again, when asked by hand, at what was refused for how its files lie there: executes nothing twice."""
@@ -292,7 +297,7 @@ class Checker:
         limit = self._settings.settle_max
         if self._wait_for_git(slot, limit):
             self.forget_reading(slot)
-        found = settle(
+        return settle(
             slot.found.path,
             plugin=slot.name,
             ignore=slot.ignore,
@@ -300,8 +305,8 @@ class Checker:
             settle_max=limit,
             digest=self._settings.digest,
             first=self._just_read.pop(slot.name, None),
+            known=self._served_snapshot(slot),
         )
-        return self._sharing(slot, found)
 
 
 def _pins(slot: Slot, disk: str) -> bool:

@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -111,11 +111,6 @@ class Snapshot:
     @property
     def root(self) -> Path:
         return Path(self.look.root)
-
-    def sharing(self, other: Snapshot) -> Snapshot:
-        """Return the same snapshot, holding the very bytes of `other` where they are equal: versions differ little."""
-        files = {name: known if (known := other.files.get(name)) == data else data for name, data in self.files.items()}
-        return replace(self, files=files)
 
 
 def _ignored(relative: str, patterns: Sequence[str]) -> bool:
@@ -239,8 +234,18 @@ def _leads_back(path: str) -> bool:
     return path.startswith(_realpath(path) + os.sep)
 
 
-def snapshot(path: Path, *, plugin: str, ignore: Sequence[str] = (), digest: Algorithm = "md5") -> Snapshot:
-    """Read every regular file of a plugin once; raises PluginFault, Unsettled when files move meanwhile."""
+def snapshot(
+    path: Path,
+    *,
+    plugin: str,
+    ignore: Sequence[str] = (),
+    digest: Algorithm = "md5",
+    known: Snapshot | None = None,
+) -> Snapshot:
+    """Read every regular file of a plugin once; raises PluginFault, Unsettled when files move meanwhile.
+
+    Where bytes equal those of a `known` version, they are the same object, and hashed already: versions differ little.
+    """
     sys.audit("hotplug.plugin", str(path))  # a recording of tests wants to know who used the plugin
     others: dict[str, Signature] = {}
     look = _looked(path, plugin, ignore, others)
@@ -248,11 +253,22 @@ def snapshot(path: Path, *, plugin: str, ignore: Sequence[str] = (), digest: Alg
         raise PluginFault(*(_escaping(plugin, path, name) for name in look.escapes))
     _check_size(plugin, path, look, others)
     files = {name: _bytes(look, name, plugin, path, signature) for name, signature in look.files.items()}
-    md5 = {name: hash_of(data, digest) for name, data in files.items()}
     files.update(_data(look, others, plugin, path))
+    hashes: Mapping[str, str] = {}
+    if known is not None:
+        files = {name: same if (same := known.files.get(name)) == data else data for name, data in files.items()}
+        hashes = _still_true(known, files)
+    md5 = {name: hashes.get(name) or hash_of(files[name], digest) for name in look.files}
     if not _same_again(path, ignore, look):
         raise Unsettled(f"{plugin}: files changed while they were read")
     return Snapshot(look, files, md5, digest_of(files, md5, digest))
+
+
+def _still_true(known: Snapshot, files: Mapping[str, bytes]) -> dict[str, str]:
+    """Return the hashes of what is the same; none of a kept copy, which another process may have hashed otherwise."""
+    if known.home is not None:
+        return {}
+    return {name: hashed for name, hashed in known.md5.items() if files.get(name) is known.files[name]}
 
 
 def _same_again(path: Path, ignore: Sequence[str], look: Look) -> bool:
@@ -343,6 +359,8 @@ def _read_all(fd: int, expected: int) -> bytes:
     while part := _read(fd, expected + 1):
         parts.append(part)
         size += len(part)
+        if size == expected:
+            break  # asked for one byte more, and there was none
         if size > MAX_TREE_BYTES:
             break  # it grows while we read: the signature will not match
     return b"".join(parts)
@@ -390,8 +408,9 @@ def settle(
     settle_max: float,
     digest: Algorithm = "md5",
     first: Snapshot | None = None,
+    known: Snapshot | None = None,
 ) -> Snapshot:
-    """Return a snapshot that was the same twice, `debounce` seconds apart.
+    """Return a snapshot that was the same twice, `debounce` seconds apart; `known` as for `snapshot`.
 
     With `debounce` 0 one consistent snapshot is enough, and that may be `first`, which was taken
     since it was asked for, if it is still what lies there: what is decided on it (that a rollback is over, say)
@@ -403,7 +422,7 @@ def settle(
     deadline = time.monotonic() + settle_max
     before: Snapshot | PluginFault | None = None
     while True:
-        now = _try_snapshot(path, plugin, ignore, digest)
+        now = _try_snapshot(path, plugin, ignore, digest, known)
         if _settled(before, now, debounce):
             if isinstance(now, PluginFault):
                 raise now
@@ -415,9 +434,11 @@ def settle(
         time.sleep(min(debounce, max(0.0, deadline - time.monotonic())) or 0.001)
 
 
-def _try_snapshot(path: Path, plugin: str, ignore: Sequence[str], digest: Algorithm) -> Snapshot | PluginFault | None:
+def _try_snapshot(
+    path: Path, plugin: str, ignore: Sequence[str], digest: Algorithm, known: Snapshot | None
+) -> Snapshot | PluginFault | None:
     try:
-        return snapshot(path, plugin=plugin, ignore=ignore, digest=digest)
+        return snapshot(path, plugin=plugin, ignore=ignore, digest=digest, known=known)
     except Unsettled:
         return None
     except PluginFault as fault:

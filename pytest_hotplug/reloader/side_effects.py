@@ -183,15 +183,14 @@ def left_open(modules: Iterable[ModuleType], name_of: Callable[[ModuleType], str
     there = ((getattr(sys.modules.get(module), name, None), still_open) for module, name, still_open in _OUTLIVING)
     kinds: dict[type, Callable[[Any], str]] = {kind: still_open for kind, still_open in there if kind is not None}
     classes = tuple(kinds)
-    # Of a module's hundreds of names hardly any holds one: their types tell, and are few.
-    may_hold = [
-        module
-        for module in modules
-        if any(issubclass(kind, classes) for kind in set(map(type, list(vars(module).values()))))
-    ]
+    # Of all the names hardly any holds one: their types tell, and are few.
+    modules = list(modules)
+    types: set[type] = set().union(*(map(type, list(vars(module).values())) for module in modules))
+    if not any(issubclass(kind, classes) for kind in types):
+        return []
     return [
         f"{name_of(module)}: {name} is {what} of the old version"
-        for module in may_hold
+        for module in modules
         for name, value in list(vars(module).items())
         if isinstance(value, classes) and (what := next(kinds[c] for c in classes if isinstance(value, c))(value))
     ]

@@ -35,7 +35,7 @@ def check_trust(found: Found, snapshot: Snapshot, settings: Settings, trusted: L
     """
     try:
         strict = os.name == "posix" and is_strict(found, settings)
-        faults = [*_misplaced(found, Path(snapshot.look.root), settings), *not_locked(found, snapshot)]
+        faults = [*_misplaced(found, snapshot.look.root, settings), *not_locked(found, snapshot)]
         if strict:
             faults += _writable_by_others(found, snapshot, settings, trusted)
     except OSError as error:
@@ -53,12 +53,12 @@ def is_strict(found: Found, settings: Settings) -> bool:
     return os.name == "posix" and (os.geteuid() == 0 or os.stat(found.path).st_uid != os.geteuid())
 
 
-def _misplaced(found: Found, root: Path, settings: Settings) -> Iterator[Fault]:
+def _misplaced(found: Found, root: str, settings: Settings) -> Iterator[Fault]:
     """Blame a plugin directory that is a link to somewhere else than beside the plugin dir."""
-    home = found.layout.path.resolve()
-    allowed = (home.parent, *(Path(place).expanduser().resolve() for place in settings.allow_symlink_roots))
-    if not any(root.is_relative_to(place) for place in allowed):
-        message = f"the directory is a link to {root}, which lies outside of {home.parent}"
+    beside = os.path.dirname(os.path.realpath(found.layout.path))
+    allowed = (beside, *(os.path.realpath(os.path.expanduser(place)) for place in settings.allow_symlink_roots))
+    if not any(f"{root}{os.sep}".startswith(f"{place.rstrip(os.sep)}{os.sep}") for place in allowed):
+        message = f"the directory is a link to {root}, which lies outside of {beside}"
         remedy = "Move the release beside the plugin dir, or name its place in allow_symlink_roots."
         yield Fault(found.name, "escaping-link", message, found.path, remedy=remedy, own_bytes=False)
 
@@ -72,12 +72,13 @@ def _writable_by_others(found: Found, snapshot: Snapshot, settings: Settings, tr
     places = {f"{root}/{name}" if name else root for name in inside}
     for place in sorted(places - same):
         yield from _loose(found, place, settings)
-    for parent in Path(root).parents:
+    parent = root
+    while parent != (parent := os.path.dirname(parent)):
         mode = os.stat(parent).st_mode
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            remedy = f"Run: chmod o-w {near(parent)}"
+            remedy = f"Run: chmod o-w {near(Path(parent))}"
             message = f"its parent {parent} is writable by everybody (mode {stat.S_IMODE(mode):04o})"
-            yield Fault(found.name, "untrusted", message, parent, remedy=remedy, own_bytes=False)
+            yield Fault(found.name, "untrusted", message, Path(parent), remedy=remedy, own_bytes=False)
 
 
 def _loose(found: Found, place: str, settings: Settings) -> Iterator[Fault]:
