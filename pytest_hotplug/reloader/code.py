@@ -40,19 +40,22 @@ def compile_with(compiler: Callable[[bytes, str], CodeType] | None) -> Callable[
 def compile_source(data: bytes, filename: str, md5: str) -> CodeType:
     """Return the code of a module whose bytes have this MD5; raises SyntaxError."""
     with _lock:
-        known = _codes.get(filename, OrderedDict()).get(md5)
-    if known is None:
-        known = _compile(data, filename)
+        versions = _codes.get(filename)
+        if versions is not None and md5 in versions:
+            versions.move_to_end(md5)
+            _codes.move_to_end(filename)
+            return versions[md5]
+    made = _compile(data, filename)
     with _lock:
         versions = _codes.setdefault(filename, OrderedDict())
-        versions[md5] = known
+        versions[md5] = made
         versions.move_to_end(md5)
         _codes.move_to_end(filename)
         while len(versions) > MAX_VERSIONS:
             versions.popitem(last=False)
         while len(_codes) > MAX_FILES:
             _codes.popitem(last=False)
-    return known
+    return made
 
 
 def _compile(data: bytes, filename: str) -> CodeType:
