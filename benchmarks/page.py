@@ -27,10 +27,10 @@ SECTIONS = {
     "reload_speed": ("Ten modules at most 2.0 times one module with importlib.reload (14 with dataclasses).", ""),
     "reload_peers": (
         (
-            "Faster than every peer whose result is right, with less memory kept. Not reached: to purge and to import "
-            "anew, as discord.py does, is a little faster, and hmr, which executes only what an edit reaches, is much "
-            "faster where modules are dear, and keeps less. Right here is not right everywhere: see the "
-            "[hazards](hazards.md)."
+            "Faster than every peer whose result is right, with less memory kept. It is right when the entry returns "
+            "the new value and a call that went on meanwhile is answered by one version. hmr executes only what an "
+            "edit reaches, in place: that is much faster where modules are dear, keeps less, and tears such a call. "
+            "Right here is not right everywhere: see the [hazards](hazards.md)."
         ),
         " --with hmr=python3.13",
     ),

@@ -58,11 +58,14 @@ def _strays(serving: Canary | None, public: str) -> list[type]:
     """Return classes of older versions that hold nothing of their generation."""
     strays = []
     for kind in gc.get_objects():
-        if not isinstance(kind, type) or not f"{kind.__module__}.".startswith(f"{public}."):
+        if not isinstance(kind, type):
+            continue
+        name = str(vars(kind).get("__module__"))  # a metaclass may answer for its classes, and fail
+        if not f"{name}.".startswith(f"{public}."):
             continue
         if any(CANARY in getattr(value, "__globals__", ()) for value in vars(kind).values()):
             continue  # its functions hold a canary, which tells
-        module = sys.modules.get(kind.__module__)
+        module = sys.modules.get(name)
         standing: Any = module
         for part in kind.__qualname__.split("."):
             standing = getattr(standing, part, None)

@@ -20,6 +20,7 @@ from pytest_hotplug.reloader.ledger import Canary
 from pytest_hotplug.reloader.limits import Limits
 from pytest_hotplug.reloader.outcomes import Outcome
 from pytest_hotplug.reloader.refusals import Refusal
+from pytest_hotplug.reloader.trust import Trusted
 
 __all__ = ["Registry", "Seen", "Slot"]
 
@@ -51,7 +52,7 @@ class Slot:
     held_by_git: bool = False  # the last look found git at work in the tree
     written: Mapping[str, Signature] = field(default_factory=dict)  # counted files that changed during the last load
     self_made: str | None = None  # what the load before had written and led to the last one; None once it was counted
-    trusted: Look | None = None  # the last at which owners and modes were looked at, and nothing was wrong
+    trusted: Trusted | None = None  # whose owners and modes were looked at when a version was last let in
     limits: Limits = field(default_factory=Limits)  # what is said of the version that was looked at last; see `limits`
     ignore: Sequence[str] = ()  # `watch_ignore` of the manifest that was read last
     enabled: bool = True

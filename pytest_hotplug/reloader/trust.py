@@ -11,39 +11,54 @@ import logging
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_hotplug.reloader.discovery import Found
 from pytest_hotplug.reloader.errors import Fault, PluginFault, near
-from pytest_hotplug.reloader.fingerprint import Look, Snapshot
+from pytest_hotplug.reloader.fingerprint import Signature, Snapshot
 from pytest_hotplug.reloader.lock_file import not_locked
 from pytest_hotplug.reloader.settings import Settings
 
-__all__ = ["check_trust", "is_strict"]
+__all__ = ["Trusted", "check_trust", "is_strict"]
 
 LOG = logging.getLogger("hotplug")
 _LOOSE = stat.S_IWGRP | stat.S_IWOTH
 _ACL = "system.posix_acl_access"
 
 
-def check_trust(found: Found, snapshot: Snapshot, settings: Settings, trusted: Look | None = None) -> Look | None:
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """Places whose owners and modes were all right for a user of the system, by their signatures then.
+
+    Whoever changes a mode, an owner or an access list changes the ctime, and so the signature.
+    """
+
+    user: int
+    places: Mapping[str, Signature]
+
+
+def check_trust(found: Found, snapshot: Snapshot, settings: Settings, trusted: Trusted | None = None) -> Trusted | None:
     """Raise PluginFault for a version that must not run: misplaced, not locked, or writable by others.
 
-    Return the look of one whose owners and modes were looked at: given as `trusted` the next time, it spares
-    looking at what is still the same. Whoever changes a mode, an owner or an access list changes the ctime.
+    Return what was looked at, None when owners and modes don't count: given as `trusted` the next time, it spares
+    looking at what is still the same.
     """
+    faults: list[Fault] = []
+    looked_at = None
     try:
         strict = os.name == "posix" and is_strict(found, settings)
-        faults = [*_misplaced(found, snapshot.look.root, settings), *not_locked(found, snapshot)]
+        faults += _misplaced(found, snapshot.look.root, settings)
+        faults += not_locked(found, snapshot)
         if strict:
-            faults += _writable_by_others(found, snapshot, settings, trusted)
+            looked_at = _look_at_modes(found, snapshot, settings, trusted, faults)
     except OSError as error:
         message = f"who may write it can't be told: {error.strerror} ({error.filename})"
         raise PluginFault(Fault(found.name, "unreadable", message, found.path, own_bytes=False)) from None
     if faults:
         raise PluginFault(*faults)
-    return snapshot.look if strict else None
+    return looked_at
 
 
 def is_strict(found: Found, settings: Settings) -> bool:
@@ -63,15 +78,29 @@ def _misplaced(found: Found, root: str, settings: Settings) -> Iterator[Fault]:
         yield Fault(found.name, "escaping-link", message, found.path, remedy=remedy, own_bytes=False)
 
 
-def _writable_by_others(found: Found, snapshot: Snapshot, settings: Settings, trusted: Look | None) -> Iterator[Fault]:
+def _look_at_modes(
+    found: Found, snapshot: Snapshot, settings: Settings, trusted: Trusted | None, faults: list[Fault]
+) -> Trusted:
     """Blame files and directories that somebody else than the worker's user and root may write."""
-    root = snapshot.look.root
-    known = trusted.settled_places() if trusted is not None else {}
-    same = {place for place, signature in snapshot.look.places if known.get(place) == signature}
+    root, user = snapshot.look.root, os.geteuid()
+    known = trusted.places if trusted is not None and trusted.user == user else {}
+    now, settled = dict(snapshot.look.places), snapshot.look.settled_places()
     inside = {"", *(name[:i] for name in snapshot.files for i, c in enumerate(name) if c == "/"), *snapshot.files}
-    places = {f"{root}/{name}" if name else root for name in inside}
-    for place in sorted(places - same):
-        yield from _loose(found, place, settings)
+    looked_at: dict[str, Signature] = {}
+    for place in sorted(f"{root}/{name}" if name else root for name in inside):
+        if place not in known or known[place] != now.get(place):
+            try:
+                status = os.stat(place)
+            except FileNotFoundError:
+                continue  # it is gone since; the next look tells
+            faults += _loose(found, place, status, settings)
+        if place in settled:
+            looked_at[place] = settled[place]
+    faults += _loose_parents(found, root)
+    return Trusted(user, looked_at)
+
+
+def _loose_parents(found: Found, root: str) -> Iterator[Fault]:
     parent = root
     while parent != (parent := os.path.dirname(parent)):
         mode = os.stat(parent).st_mode
@@ -81,11 +110,7 @@ def _writable_by_others(found: Found, snapshot: Snapshot, settings: Settings, tr
             yield Fault(found.name, "untrusted", message, Path(parent), remedy=remedy, own_bytes=False)
 
 
-def _loose(found: Found, place: str, settings: Settings) -> Iterator[Fault]:
-    try:
-        status = os.stat(place)
-    except FileNotFoundError:
-        return  # it is gone since; the next look tells
+def _loose(found: Found, place: str, status: os.stat_result, settings: Settings) -> Iterator[Fault]:
     mode = stat.S_IMODE(status.st_mode)
     trusted_group = bool(settings.trust_group) and _group_of(status.st_gid) == settings.trust_group
     loose = mode & (stat.S_IWOTH if trusted_group else _LOOSE)

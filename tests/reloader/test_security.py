@@ -192,6 +192,34 @@ def test_a_mode_that_changes_later_is_seen_with_the_next_version(
 
 
 @posix
+def test_a_directory_that_counts_only_now_is_looked_at_now(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S8: one that held nothing of the plugin was not asked before, though it lies there unchanged."""
+    monkeypatch.setattr(fingerprint, "RACY_NS", 0)
+    directory = shop.plugin("subject", ONE)
+    (directory / "lib" / "inner").mkdir(parents=True)
+    (directory / "lib").chmod(0o777)
+    manager = shop.manager(strict_permissions="on")
+    assert manager.execute("subject") == 1
+    (directory / "lib" / "inner" / "text.py").write_text("VALUE = 2\n")
+    (directory / "main.py").write_text("def run():\n    from .lib.inner.text import VALUE\n    return VALUE\n")
+    refused(manager, "untrusted", "lib is writable by everybody (mode 0777)")
+
+
+@as_root
+def test_who_was_trusted_by_another_user_is_looked_at_again(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S10: a process that changes its user asks again."""
+    monkeypatch.setattr(fingerprint, "RACY_NS", 0)
+    directory = shop.plugin("subject", {"main.py": ONE, "other.py": ""})
+    os.chown(directory / "other.py", 12345, 0)
+    manager = shop.manager(strict_permissions="on")
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert manager.execute("subject") == 1
+    monkeypatch.undo()
+    (directory / "main.py").write_text(TWO)
+    refused(manager, "untrusted", "other.py belongs to 12345")
+
+
+@posix
 def test_a_directory_that_others_may_write_is_refused(shop: Workshop, manager: PluginManager) -> None:
     """S8: who may write the directory may replace the file."""
     shop.write("subject", "main.py", TWO)

@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import codecs
 import copyreg
+import gc
 import json
 import logging
 import multiprocessing
@@ -19,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from pytest_hotplug import PluginManager
+from pytest_hotplug import PluginManager, Reloaded
 from tests.reloader.workshop import Workshop, eventually
 
 RUN = "\ndef run():\n    pass\n"
@@ -157,7 +158,7 @@ def test_side_effects_of_a_version_that_fails_are_undone(shop: Workshop, effect:
 ATEXIT = """
 import os, sys
 from pathlib import Path
-from pytest_hotplug import PluginManager
+from pytest_hotplug import PluginManager, Reloaded
 main = Path("plugins/subject/main.py")
 main.parent.mkdir(parents=True)
 code = "import atexit\\ndef bye(): print('bye {n}')\\natexit.register(bye)\\natexit.register(print, 'also {n}')\\n"
@@ -404,3 +405,24 @@ def test_outside_of_loads_nothing_is_tapped(shop: Workshop) -> None:
     assert (atexit.register, threading.Thread.start, logging.Logger.addHandler) == (register, start, handler)
     kept(print)
     atexit.unregister(print)
+
+
+@pytest.mark.parametrize("end", ["", "def on_unload(context):\n    pass\n"], ids=["nothing to end", "on_unload"])
+def test_a_class_that_can_not_be_hashed_ends_with_its_version(shop: Workshop, end: str) -> None:
+    """A metaclass that defines equality alone forbids it; its objects are looked through like others."""
+    code = (
+        "class Kind(type):\n    __hash__ = None\n\n    def __eq__(cls, other):\n        return cls is other\n\n\n"
+        "class Odd(metaclass=Kind):\n    pass\n\n\nODD = Odd()\n\n\ndef run():\n    return {}\n\n\n"
+    )
+    shop.plugin("subject", code.format(1) + end)
+    manager = shop.manager()
+    assert manager.execute("subject") == 1
+    shop.write("subject", "main.py", code.format(22) + end)
+    assert isinstance(manager.reload("subject"), Reloaded)
+    assert manager.execute("subject") == 22
+
+    def alive() -> int:
+        gc.collect()
+        return int(manager.get_plugin_hot_info("subject")["generations_alive"])
+
+    eventually(lambda: alive() == 1, "the old version's end")

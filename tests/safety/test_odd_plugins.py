@@ -30,6 +30,10 @@ SLOW = (
     "import os, time\n\n\ndef run():\n    if os.path.exists(__file__):\n        with open(__file__) as file:\n"
     "            if 'version' ' fails' in file.read():\n                time.sleep(1.1)\n    return 1\n"
 )
+UNNAMED = (
+    "class Kind(type):\n    @property\n    def __module__(cls):\n        raise RuntimeError('no module')\n\n\n"
+    "class Odd(dict, metaclass=Kind):\n    pass\n\n\n"
+)
 ORPHAN = (
     "import os\n\n\ndef run():\n    if os.fork() == 0:\n        os.setsid()\n        if os.fork() == 0:\n"
     "            os.execvp('sleep', ['sleep', '600'])\n        os._exit(0)\n    os.wait()\n    return 1\n"
@@ -64,8 +68,9 @@ def wrong(judged: Mapping[str, Judged]) -> list[Judged]:
         ("edits", SLOW, {}),
         ("calls", MEMO, {}),
         ("calls", "import functools\n\n\n@functools.lru_cache\ndef run():\n    return 1\n", {}),
+        ("cycle", UNNAMED + RUN, {}),
     ],
-    ids=["stop-first", "slow while a version is broken", "a first time", "a cache"],
+    ids=["stop-first", "slow while a version is broken", "a first time", "a cache", "a class that says no module"],
 )
 def test_what_is_no_fault_is_not_told_as_one(
     subjects: Subjects, tmp_path: Path, scenario: Scenario, source: str, manifest: dict[str, Any]

@@ -22,7 +22,7 @@ def _take(subject: Subject) -> dict[str, Thing]:
         if subject.owns(entry):
             name = getattr(entry, "__qualname__", type(entry).__qualname__)
             found[f"{table} {number_of(entry)}"] = subject.thing(f"{name} in {table}", entry)
-    for kind in filter(lambda kind: subject.is_ours(str(kind.__module__)), _classes()):
+    for kind in filter(lambda kind: subject.is_ours(str(vars(kind).get("__module__"))), _classes()):
         for base in kind.__bases__:
             if base is not object and not subject.owns(base):
                 table = f"the subclasses of {base.__module__}.{base.__qualname__}"
