@@ -12,6 +12,8 @@ import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from tests.testing.watched import delete
+
 __all__ = ["Editor"]
 
 _NUMBER = re.compile(r"(?<![\w.\"'-])\d+(?![\w.\"'])")
@@ -172,7 +174,7 @@ class Editor:
         if len(places) < 3:
             return ""
         place = self._random.choice(places)
-        shutil.rmtree(place)
+        delete(place)
         return f"{place.name}/: deleted"
 
     def _copy_a_plugin(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import pytest
 
 from tests.cli.terminal import wait_for
 from tests.reloader.workshop import eventually
-from tests.testing.watched import Watched, children_of, is_alive, make_project, save
+from tests.testing.watched import Watched, children_of, delete, is_alive, make_project, save
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="watch mode needs a POSIX system for now")
 
@@ -125,7 +124,7 @@ def test_a_test_file_that_does_not_compile_hides_no_other(watched: Watched, proj
 
 def test_plugins_come_and_go(watched: Watched, project: Path) -> None:
     """A new plugin directory brings its tests, a deleted one takes them along."""
-    shutil.rmtree(plugin(project, "counter"))
+    delete(plugin(project, "counter"))
     fresh = plugin(project, "fresh")
     fresh.mkdir()
     (fresh / "main.py").write_text("def run():\n    return 7\n")

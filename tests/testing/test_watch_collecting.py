@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.testing.watched import Watched, make_project, save
+from tests.testing.watched import Watched, delete, make_project, save
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="watch mode needs a POSIX system for now")
 
@@ -111,7 +110,7 @@ def test_a_rule_that_is_added_and_taken_out_again_is_followed(project: Path, fil
 
 def test_what_a_new_hook_collects_runs(project: Path) -> None:
     """A conftest that begins to collect files of another kind; new files of that kind; their edits."""
-    shutil.rmtree(project / "tests" / "other")
+    delete(project / "tests" / "other")
     (project / "tests" / "one.yaml").write_text("bad\n")
     with Watched(project) as watched:
         assert failing(watched.verdict()) == []
@@ -129,7 +128,7 @@ def test_what_a_new_hook_collects_runs(project: Path) -> None:
 
 def test_new_files_with_doctests_run(project: Path) -> None:
     """Texts by the given pattern, and sources with --doctest-modules."""
-    shutil.rmtree(project / "tests" / "other")
+    delete(project / "tests" / "other")
     with Watched(project, "--doctest-modules", "--doctest-glob=*.md") as watched:
         assert failing(watched.verdict()) == []
         watched.next("armed")
@@ -156,7 +155,7 @@ def test_the_only_test_of_a_file_that_is_deleted_fails_no_longer(project: Path, 
 
 def test_a_plugin_that_goes_and_comes_back_is_whole(project: Path) -> None:
     """A test outside that imports it can be collected again."""
-    shutil.rmtree(project / "tests" / "other")
+    delete(project / "tests" / "other")
     (project / "tests" / "test_imports.py").write_text(
         "from plugins.counter.main import run\n\n\ndef test_imports():\n    assert run() == 1\n"
     )
@@ -173,7 +172,7 @@ def test_a_plugin_that_goes_and_comes_back_is_whole(project: Path) -> None:
 
 def test_an_error_that_only_a_collection_of_everything_shows_is_told(project: Path) -> None:
     """Two sources of one name can't both be imported for their doctests; a new source hides nothing of that."""
-    shutil.rmtree(project / "tests" / "other")
+    delete(project / "tests" / "other")
     for place in (project / "tests", project / "tests" / "sub"):
         place.mkdir(exist_ok=True)
         (place / "twice.py").write_text('"""\n>>> 1 + 1\n2\n"""\n')

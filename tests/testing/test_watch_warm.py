@@ -15,7 +15,7 @@ import pytest
 
 from tests.cli.terminal import wait_for
 from tests.reloader.workshop import eventually
-from tests.testing.watched import Watched, children_of, is_alive, make_project, save
+from tests.testing.watched import Watched, children_of, delete, is_alive, make_project, save
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="warm processes need Linux")
 
@@ -132,7 +132,7 @@ def test_new_and_deleted_tests_are_found(watched: Watched, project: Path) -> Non
     assert "test_it_counts" in watched.chosen()  # the new one only loads the plugin
     assert level(watched) == "collected"
     assert watched.verdict()["failed"] == 0
-    shutil.rmtree(project / "plugins" / "counter")
+    delete(project / "plugins" / "counter")
     while watched.next("armed")["tests"] != 5:  # as often as it is found half deleted
         continue
 

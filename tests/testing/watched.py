@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -59,6 +60,17 @@ def save(path: Path, old: str, new: str) -> None:
     beside = path.with_name(f".{path.name}.new")
     beside.write_text(text.replace(old, new))
     beside.replace(path)
+
+
+def delete(directory: Path) -> None:
+    """Delete a directory as `rm -rf` does: processes that warm up meanwhile write, and take away, .pyc files in it."""
+    deadline = time.monotonic() + PATIENCE
+    while directory.exists():
+        try:
+            shutil.rmtree(directory)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
 
 
 class Watched:
