@@ -212,9 +212,9 @@ def test_who_was_trusted_by_another_user_is_looked_at_again(shop: Workshop, monk
     directory = shop.plugin("subject", {"main.py": ONE, "other.py": ""})
     os.chown(directory / "other.py", 12345, 0)
     manager = shop.manager(strict_permissions="on")
-    monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    assert manager.execute("subject") == 1
-    monkeypatch.undo()
+    with monkeypatch.context() as as_another:
+        as_another.setattr(os, "geteuid", lambda: 12345)
+        assert manager.execute("subject") == 1
     (directory / "main.py").write_text(TWO)
     refused(manager, "untrusted", "other.py belongs to 12345")
 
