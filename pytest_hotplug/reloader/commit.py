@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pytest_hotplug.reloader.digests import hash_of
 from pytest_hotplug.reloader.discovery import Found
 from pytest_hotplug.reloader.errors import Fault, PluginFault
-from pytest_hotplug.reloader.fingerprint import Snapshot, hash_of
+from pytest_hotplug.reloader.fingerprint import Snapshot
 from pytest_hotplug.reloader.manifest import Manifest
 
 __all__ = ["check_committed"]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import fnmatch
-import hashlib
 import os
 import stat
 import sys
@@ -20,20 +19,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from pytest_hotplug.reloader.digests import Algorithm, digest_of, hash_of
 from pytest_hotplug.reloader.errors import Fault, PluginFault
 from pytest_hotplug.reloader.names import is_noise, is_test
 
 __all__ = [
-    "Algorithm",
     "Look",
     "Snapshot",
     "Unsettled",
-    "algorithm_in_use",
-    "algorithm_of",
-    "digest_of",
-    "hash_of",
     "look_at",
     "settle",
     "snapshot",
@@ -55,8 +49,6 @@ MAX_TREE_BYTES = 64 * 1024 * 1024
 # this old, its bytes are read again. File systems tick every 1-10 ms, FAT every 2 s.
 RACY_NS = 2_000_000_000
 
-Algorithm = Literal["md5", "blake2b"]
-_BLAKE2B_BYTES = 20  # 40 hex digits, so that a digest tells its algorithm
 
 Signature = tuple[int, int, int, int]  # mtime_ns, size, inode, ctime_ns: compared for inequality only
 
@@ -364,39 +356,6 @@ def _read_all(fd: int, expected: int) -> bytes:
         if size > MAX_TREE_BYTES:
             break  # it grows while we read: the signature will not match
     return b"".join(parts)
-
-
-def hash_of(data: bytes, algorithm: Algorithm = "md5") -> str:
-    """Return the hex digest of `data`: it detects change and is no signature.
-
-    Where even an MD5 that is "not for security" is refused (FIPS mode), BLAKE2b takes its place.
-    """
-    if algorithm == "md5":
-        try:
-            return hashlib.md5(data, usedforsecurity=False).hexdigest()
-        except ValueError:
-            return hashlib.blake2b(data, digest_size=16).hexdigest()
-    return hashlib.blake2b(data, digest_size=_BLAKE2B_BYTES).hexdigest()
-
-
-def algorithm_in_use(wanted: Algorithm) -> Algorithm:
-    """Return what really computes digests here."""
-    try:
-        hashlib.md5(b"", usedforsecurity=False)
-    except ValueError:
-        return "blake2b"
-    return wanted
-
-
-def algorithm_of(digest: str) -> Algorithm:
-    """Return the algorithm that a digest was made with."""
-    return "blake2b" if len(digest) == 2 * _BLAKE2B_BYTES else "md5"
-
-
-def digest_of(files: Mapping[str, bytes], md5: Mapping[str, str], algorithm: Algorithm = "md5") -> str:
-    """Return one digest over relative names, lengths and hashes of the counted files."""
-    lines = (f"{name}\0{len(files[name])}\0{md5[name]}\n" for name in sorted(md5))
-    return hash_of("".join(lines).encode("utf-8", "surrogateescape"), algorithm)
 
 
 def settle(

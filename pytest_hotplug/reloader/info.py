@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_hotplug.reloader.fingerprint import algorithm_in_use
+from pytest_hotplug.reloader.digests import algorithm_in_use
 from pytest_hotplug.reloader.leases import Leases
 from pytest_hotplug.reloader.registry import Registry, Slot
 from pytest_hotplug.reloader.reload import HotLoader

@@ -13,9 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pytest_hotplug.reloader.digests import Algorithm
 from pytest_hotplug.reloader.discovery import find_plugins
 from pytest_hotplug.reloader.errors import UnknownPlugin, UsageError
-from pytest_hotplug.reloader.fingerprint import Algorithm
 from pytest_hotplug.reloader.refs import NotAtRef, commit_of, files_in_git
 from pytest_hotplug.reloader.settings import Layout
 from pytest_hotplug.safety.copying import copy_plugin

@@ -16,9 +16,8 @@ Scenario = Literal["cycle", "memory", "edits", "calls", "upgrade"]
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """Which scenario to play with which plugin; everything lies in copies that may be edited.
 
-    `real` is the directory that findings name instead of the copy. `deployed` holds, for each layout, the
-    plugins as they are at `ref`. `probe` says how the plugin is used whatever its manifest says. `checks` are
-    the ids of those that are asked.
+    `deployed` holds, for each layout, the plugins as they are at `ref`. `probe` says how the plugin is used
+    whatever its manifest says. `checks` are the ids of those that are asked.
     """
 
     scenario: Scenario

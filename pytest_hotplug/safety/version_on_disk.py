@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_hotplug.reloader.digests import Algorithm
 from pytest_hotplug.reloader.discovery import Found
 from pytest_hotplug.reloader.errors import PluginFault
-from pytest_hotplug.reloader.fingerprint import Algorithm, Unsettled, snapshot
+from pytest_hotplug.reloader.fingerprint import Unsettled, snapshot
 from pytest_hotplug.reloader.loader import manifest_of
 from pytest_hotplug.reloader.manifest import Manifest
 

@@ -17,7 +17,8 @@ import pytest
 
 from pytest_hotplug import PluginLoadError, PluginManager, Reloaded, UnknownPlugin
 from pytest_hotplug.reloader import fingerprint, trust
-from pytest_hotplug.reloader.fingerprint import MAX_FILES, hash_of
+from pytest_hotplug.reloader.digests import hash_of
+from pytest_hotplug.reloader.fingerprint import MAX_FILES
 from tests.reloader.workshop import Workshop, running
 
 ONE, TWO = "def run():\n    return 1\n", "def run():\n    return 2\n"

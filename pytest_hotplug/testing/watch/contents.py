@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_hotplug.reloader.fingerprint import RACY_NS, Signature, hash_of
+from pytest_hotplug.reloader.digests import hash_of
+from pytest_hotplug.reloader.fingerprint import RACY_NS, Signature
 from pytest_hotplug.reloader.names import is_noise
 
 __all__ = ["Contents"]

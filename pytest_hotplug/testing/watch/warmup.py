@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 
 from pytest_hotplug.reloader.code import compile_source
+from pytest_hotplug.reloader.digests import hash_of
 from pytest_hotplug.reloader.errors import HotplugError
-from pytest_hotplug.reloader.fingerprint import hash_of
 from pytest_hotplug.testing.project import TestProject
 
 __all__ = ["freeze", "use_the_sandbox_once"]
