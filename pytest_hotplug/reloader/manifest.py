@@ -1,14 +1,12 @@
 """plugin.json -> Manifest, every fault at once.
 
-Reads bytes, never files: the bytes that are hashed are the bytes that are read here. Strict about
-everything that Python's json lets pass: duplicate keys, NaN, huge numbers, depth, encodings, lone
-surrogates. Knows nothing of where a plugin lies beyond its Layout.
+Reads bytes, never files: the bytes that are hashed are the bytes that are read here. Knows nothing of
+where a plugin lies beyond its Layout.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import re
 import sys
 from collections.abc import Mapping
@@ -17,14 +15,13 @@ from typing import Any, Literal
 
 import msgspec
 
+from pytest_hotplug.reloader import strict_json
 from pytest_hotplug.reloader.errors import Fault, PluginFault, did_you_mean
 from pytest_hotplug.reloader.settings import Layout
 
 __all__ = ["EntryPoint", "Manifest", "Parameter", "parse_manifest"]
 
 MAX_BYTES = 256 * 1024
-MAX_DEPTH = 32
-MAX_INTEGER = 2**63
 
 ParameterType = Literal[
     "string",
@@ -191,62 +188,19 @@ class _Reader:
     # -- from bytes to a table ------------------------------------------------------------------
 
     def _table(self) -> dict[str, Any] | None:
-        if len(self.data) > MAX_BYTES:
-            return self._refuse(f"{len(self.data):,} bytes; at most {MAX_BYTES:,} are read")
-        if self.data.startswith(b"\xef\xbb\xbf"):
-            return self._refuse("starts with a byte order mark; save it as plain UTF-8")
         try:
-            self.text = self.data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            line = self.data.count(b"\n", 0, error.start) + 1
-            return self._refuse(f"is not UTF-8 ({error.reason})", line)
-        if _depth(self.data) > MAX_DEPTH:
-            return self._refuse(f"is nested deeper than {MAX_DEPTH} levels")
-        return self._decoded()
-
-    def _decoded(self) -> dict[str, Any] | None:
-        try:
-            table = json.loads(
-                self.text,
-                object_pairs_hook=self._pairs,
-                parse_constant=self._constant,
-                parse_int=self._integer,
-                parse_float=self._float,
-            )
-        except json.JSONDecodeError as error:
-            return self._refuse(f"is no JSON: {error.msg}", error.lineno)
-        except (_Refused, RecursionError) as error:
-            return self._refuse(str(error))
+            table = strict_json.loads(self.data, most=MAX_BYTES, decoded=self._decoded, on_duplicate=self._twice)
+        except strict_json.NotStrict as error:
+            return self._refuse(str(error), error.line)
         if not isinstance(table, dict):
-            return self._refuse(f"expected an object, got {_json_name(table)}")
-        if _has_surrogate(table):
-            return self._refuse("holds a lone surrogate (\\ud800-\\udfff), which no UTF-8 text can hold")
+            return self._refuse(f"expected an object, got {strict_json.json_name(table)}")
         return table
 
-    def _pairs(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        table = dict(pairs)
-        if len(table) != len(pairs):
-            seen: set[str] = set()
-            twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-            self._blame("duplicate-key", f"key {twice!r} stands twice; which one counts?", (twice,), last=True)
-        return table
+    def _decoded(self, text: str) -> None:
+        self.text = text
 
-    @staticmethod
-    def _constant(word: str) -> Any:
-        raise _Refused(f"{word} is no JSON number")
-
-    @staticmethod
-    def _integer(digits: str) -> int:
-        if len(digits) > 20 or abs(int(digits)) >= MAX_INTEGER:
-            raise _Refused(f"the integer {digits[:12]}... does not fit into 64 bits")
-        return int(digits)
-
-    @staticmethod
-    def _float(digits: str) -> float:
-        number = float(digits)
-        if not math.isfinite(number):
-            raise _Refused(f"the number {digits[:20]} is not finite")
-        return number
+    def _twice(self, key: str) -> None:
+        self._blame("duplicate-key", f"key {key!r} stands twice; which one counts?", (key,), last=True)
 
     # -- from a table to fields -----------------------------------------------------------------
 
@@ -334,33 +288,3 @@ def _displayed(value: Any, wanted: Any) -> Any:
         return msgspec.convert(value, wanted)
     except msgspec.ValidationError:
         return json.dumps(value)
-
-
-class _Refused(ValueError):
-    """A value that Python's json accepts and we do not."""
-
-
-def _depth(data: bytes) -> int:
-    """Return how deep the brackets nest, by a scan of bytes: json itself may overflow the stack."""
-    depth = deepest = 0
-    for mark in re.finditer(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', data, re.DOTALL):
-        first = mark.group()[:1]
-        if first in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif first in b"]}":
-            depth -= 1
-    return deepest
-
-
-def _has_surrogate(value: Any) -> bool:
-    if isinstance(value, str):
-        return any("\ud800" <= c <= "\udfff" for c in value)
-    if isinstance(value, dict):
-        return any(_has_surrogate(part) for pair in value.items() for part in pair)
-    return isinstance(value, list) and any(map(_has_surrogate, value))
-
-
-def _json_name(value: Any) -> str:
-    names = {list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
-    return names.get(type(value), "a number")
