@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_hotplug.default import get_hot_loader, plugin_manager
+    from pytest_hotplug.reloader.asking import asking
     from pytest_hotplug.reloader.errors import (
         HotplugError,
         ParameterError,
@@ -38,6 +39,7 @@ __all__ = [
     "UnknownPlugin",
     "Unloaded",
     "UsageError",
+    "asking",
     "get_hot_loader",
     "plugin_manager",
 ]
@@ -45,6 +47,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "asking": ("asking",),
     "errors": (
         "HotplugError",
         "ParameterError",

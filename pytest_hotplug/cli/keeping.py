@@ -68,8 +68,8 @@ def _show(notes: Notes, records: list[Record]) -> None:
     rows = [(v.version, v.digest[:SHORT], _time(v.kept_at), _marks(v, notes)) for v in notes.versions]
     table(("version", "digest", "kept at", ""), rows)
     say("\nWhat happened:")
-    columns = ("at", "what", "version", "digest", "")
-    table(columns, [(_time(r.at), r.kind, r.version, r.digest[:SHORT], r.message) for r in records])
+    columns = ("at", "what", "version", "digest", "by", "")
+    table(columns, [(_time(r.at), r.kind, r.version, r.digest[:SHORT], _by(r), r.message) for r in records])
     say("(read from disk)")
 
 
@@ -78,6 +78,10 @@ def _marks(version: Kept, notes: Notes) -> str:
     if notes.pin is not None and notes.pin.digest == version.digest:
         marks.append("rolled back to")
     return ", ".join(marks)
+
+
+def _by(record: Record) -> str:
+    return ", ".join(filter(None, (record.asked_by, record.worker)))
 
 
 def _time(at: float) -> str:

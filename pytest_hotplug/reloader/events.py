@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from pytest_hotplug.reloader.asking import asked_by
 from pytest_hotplug.reloader.errors import Fault, UsageError, did_you_mean
 
 __all__ = ["Event", "Events", "Kind"]
@@ -29,7 +30,8 @@ class Event:
     """Something that happened to a plugin.
 
     Kinds: `loaded` (a generation now serves), `kept` (new bytes refused), `error` (its text),
-    `unloaded` (no longer serves), `retired` (an old generation is gone). `at` is `time.time()`.
+    `unloaded` (no longer serves), `retired` (an old generation is gone). `at` is `time.time()`; `asked_by` is
+    who asked for it: `call`, `watcher`, `start`, or what the host said; empty when nobody said.
     """
 
     kind: Kind
@@ -40,6 +42,7 @@ class Event:
     message: str = ""
     error: Fault | None = None
     at: float = field(default_factory=time.time)
+    asked_by: str = field(default_factory=asked_by)
 
 
 class Events:

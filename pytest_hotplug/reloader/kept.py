@@ -13,8 +13,9 @@ import msgspec
 from pytest_hotplug.reloader.errors import UsageError
 from pytest_hotplug.reloader.fingerprint import Snapshot
 
-__all__ = ["SHORTEST_PREFIX", "Kept", "KeptOut", "Notes", "Pin", "Record", "Store"]
+__all__ = ["SHORTEST_PREFIX", "Kept", "KeptOut", "Notes", "Pin", "Record", "Store", "What"]
 
+What = Literal["loaded", "rolled-back", "refused", "unloaded"]
 SHORTEST_PREFIX = 7  # digits of a digest that name a version
 
 
@@ -108,15 +109,17 @@ class Notes(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line of a plugin's history; `at` is `time.time()`."""
+    """One line of a plugin's history; `at` is `time.time()`, `asked_by` who asked for it, `worker` who did it."""
 
-    kind: Literal["loaded", "rolled-back", "refused", "unloaded"]
+    kind: What
     at: float = msgspec.field(default_factory=time.time)
     version: str = ""
     digest: str = ""
     generation: int | None = None
     slug: str = ""
     message: str = ""
+    asked_by: str = ""
+    worker: str = ""
 
 
 class Store(Protocol):

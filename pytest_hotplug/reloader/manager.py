@@ -59,7 +59,8 @@ class PluginManager:
 
     def __init__(self, *, root: str | Path | None = None, **settings: Any) -> None:
         keeps: Keeps = "on-disk" if "state_dir" in settings else "in-memory"
-        self._setup(make_settings(settings), Path(root) if root else Path.cwd(), keeps=keeps)
+        worker = settings.get("worker_name", "")
+        self._setup(make_settings(settings), Path(root) if root else Path.cwd(), keeps=keeps, worker=worker)
 
     @classmethod
     def from_settings(
@@ -70,19 +71,26 @@ class PluginManager:
         *,
         starts: bool = True,
         keeps: Keeps = "in-memory",
+        worker: str = "",
     ) -> PluginManager:
         """Make a manager from settings that were read already; `places` overrides their plugin dirs.
 
         With `starts` False it loads and swaps modules but calls no on_load and no on_unload. `keeps`
         says where versions are kept: "on-disk" is the state_dir, "read-only" looks there and writes nothing.
+        `worker` is what the history calls this process (`{pid}` allowed), nothing by default.
         """
         manager = cls.__new__(cls)
-        manager._setup(settings, root, places, keeps)
+        manager._setup(settings, root, places, keeps, worker)
         manager._hot_loader.loader.calls_hooks = starts
         return manager
 
     def _setup(
-        self, settings: Settings, root: Path, places: Iterable[Layout] | None = None, keeps: Keeps = "in-memory"
+        self,
+        settings: Settings,
+        root: Path,
+        places: Iterable[Layout] | None = None,
+        keeps: Keeps = "in-memory",
+        worker: str = "",
     ) -> None:
         self.settings = settings
         self._layouts = tuple(layouts(settings, root) if places is None else places)
@@ -93,7 +101,7 @@ class PluginManager:
         self._host = Host(settings.host, self._loop)
         limit, state_dir = settings.keep_versions, root / Path(settings.state_dir).expanduser()
         store = MemoryStore(limit) if keeps == "in-memory" else DiskStore(state_dir, limit, writes=keeps == "on-disk")
-        self._recorder = Recorder(store, self._registry, self._events)
+        self._recorder = Recorder(store, self._registry, self._events, worker)
         self._hot_loader = HotLoader(
             settings,
             self._registry,
@@ -252,7 +260,8 @@ class PluginManager:
         """Return what became of a plugin's versions, oldest first.
 
         Each is `{"kind", "at" (time.time()), ...}`: loaded and rolled-back with version, digest and
-        generation, refused with digest, slug and message, unloaded. Raises UnknownPlugin.
+        generation, refused with digest, slug and message, unloaded; `asked_by` says who asked for it and
+        `worker` which one did it, where that was said. Raises UnknownPlugin.
         """
         return [msgspec.to_builtins(record) for record in self._recorder.history(self._slot(name).name)]
 

@@ -5,6 +5,7 @@ Who waits for a reload is decided here, by the setting `on_change`; how one work
 
 from __future__ import annotations
 
+from pytest_hotplug.reloader.asking import CALL, START, asking
 from pytest_hotplug.reloader.background import Background
 from pytest_hotplug.reloader.errors import Fault, PluginDisabled, PluginLoadError, UsageError
 from pytest_hotplug.reloader.generation import Generation
@@ -25,11 +26,11 @@ class Newest:
         self._registry = registry
         self._leases = leases
         self._hot = hot
-        self._background = Background(hot.reload)
+        self._background = Background(self._reload_for_call)
 
     def after_fork(self) -> None:
         """Forget, in a child process, the reloads that a thread of the parent was to do."""
-        self._background = Background(self._hot.reload)
+        self._background = Background(self._reload_for_call)
 
     def stop(self) -> None:
         """Begin no more reloads beside calls, and wait for the one that runs."""
@@ -72,6 +73,10 @@ class Newest:
 
     def first_load(self, slot: Slot) -> Generation:
         """Load a plugin of which nothing serves; raises PluginDisabled, PluginLoadError, UsageError `[closed]`."""
+        with asking(START):
+            return self._first_load(slot)
+
+    def _first_load(self, slot: Slot) -> Generation:
         outcome = self._hot.reload(slot.name)
         for _ in range(_MOST_TRIES):
             serving = self._registry.serving.get(slot.name)
@@ -109,11 +114,16 @@ class Newest:
         elif not self._anything_changed(slot) or slot.paused is not None:
             return
         elif on_change == "all-wait":
-            self._hot.reload(slot.name)
+            self._reload_for_call(slot.name)
         elif on_change == "first-waits":
-            self._hot.reload_unless_busy(slot.name)
+            with asking(CALL):
+                self._hot.reload_unless_busy(slot.name)
         else:
             self._background.reload(slot.name)
+
+    def _reload_for_call(self, name: str) -> None:
+        with asking(CALL):
+            self._hot.reload(name)
 
     def _anything_changed(self, slot: Slot) -> bool:
         slots = self._registry.slots

@@ -7,13 +7,14 @@ full disk, say) is told in the log and in `health`, and hurts no reload.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
-from typing import Literal, TypeVar
+from typing import Any, TypeVar
 
 from pytest_hotplug.reloader.errors import Fault, PluginFault
 from pytest_hotplug.reloader.events import Event, Events
 from pytest_hotplug.reloader.fingerprint import Snapshot
-from pytest_hotplug.reloader.kept import Kept, Notes, Record, Store
+from pytest_hotplug.reloader.kept import Kept, Notes, Record, Store, What
 from pytest_hotplug.reloader.registry import Registry, Slot
 
 __all__ = ["Recorder"]
@@ -25,8 +26,9 @@ T = TypeVar("T")
 class Recorder:
     """Keeps the books of one manager."""
 
-    def __init__(self, store: Store, registry: Registry, events: Events) -> None:
+    def __init__(self, store: Store, registry: Registry, events: Events, worker: str = "") -> None:
         self.store = store
+        self._worker = worker  # what history calls the process that does it; `{pid}` stands for its number
         self._problems: dict[str, str] = {}  # by what was tried: why it failed the last time
         self._registry = registry
         events.subscribe(self._heard)
@@ -84,11 +86,11 @@ class Recorder:
         elif event.kind == "error" and event.error is not None:
             fault = event.error
             self._note_kept_out()
-            self._add(event, Record("refused", event.at, digest=event.digest, slug=fault.slug, message=str(fault)))
+            self._add(event, "refused", slug=fault.slug, message=str(fault))
         elif event.kind == "kept" and event.plugin in self._registry.slots:
             self.forget_pin(self._registry.slots[event.plugin])
         elif event.kind == "unloaded":
-            self._add(event, Record("unloaded", event.at, event.version, event.digest, event.generation))
+            self._add(event, "unloaded", generation=event.generation)
 
     def _keep(self, event: Event) -> None:
         generation = self._registry.serving.get(event.plugin)
@@ -96,8 +98,7 @@ class Recorder:
             return  # it was replaced before we came to it; its successor's event follows
         pin = self._registry.slots[event.plugin].pin
         self.store.serves(event.plugin, generation.snapshot, generation.version, pin)
-        kind: Literal["loaded", "rolled-back"] = "loaded" if pin is None else "rolled-back"
-        self._add(event, Record(kind, event.at, event.version, event.digest, event.generation))
+        self._add(event, "loaded" if pin is None else "rolled-back", generation=event.generation)
 
     def _note_kept_out(self) -> None:
         """Remember over a restart which versions were refused for the sake of plugins that use what serves."""
@@ -106,7 +107,9 @@ class Recorder:
             if kept_out is not None and kept_out != self.notes(slot.name).kept_out:
                 self._guarded("note", lambda name=slot.name, out=kept_out: self.store.set_kept_out(name, out), None)  # type: ignore[misc]
 
-    def _add(self, event: Event, record: Record) -> None:
+    def _add(self, event: Event, kind: What, **more: Any) -> None:
+        worker = self._worker.replace("{pid}", str(os.getpid()))
+        record = Record(kind, event.at, event.version, event.digest, asked_by=event.asked_by, worker=worker, **more)
         self._guarded("record", lambda: self.store.record(event.plugin, record), None)
 
     def _guarded(self, what: str, work: Callable[[], T], otherwise: T) -> T:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 from pytest_hotplug.reloader import finder, transaction, trial
+from pytest_hotplug.reloader.asking import START, asking
 from pytest_hotplug.reloader.bindings import Bindings
 from pytest_hotplug.reloader.build import Build, Parts
 from pytest_hotplug.reloader.check import Checker
@@ -63,7 +64,7 @@ class HotLoader:
         self.leases = leases
         self._slot_of = slot_of
         self._owner = weakref.ref(owner)
-        self.loader = make_loader(Bindings(registry, leases, self._owner, self.reload))
+        self.loader = make_loader(Bindings(registry, leases, self._owner, self._load_for_import))
         self._retirement = Retirement(
             self.loader, leases, events, settings.retire_timeout, lambda g: registry.serving.get(g.name)
         )
@@ -133,6 +134,10 @@ class HotLoader:
                 self._finish()
             finally:  # a signal may have cut the first short
                 self._finish()
+
+    def _load_for_import(self, name: str) -> Outcome:
+        with asking(START):
+            return self.reload(name)
 
     def reload_unless_busy(self, name: str) -> Outcome | None:
         """Reload like `reload`, or return None at once when another thread is at it."""

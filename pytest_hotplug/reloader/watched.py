@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pytest_hotplug.reloader.asking import WATCHER, asking
 from pytest_hotplug.reloader.breaker import Breaker
 from pytest_hotplug.reloader.outcomes import Outcome
 from pytest_hotplug.reloader.registry import Registry
@@ -51,6 +52,10 @@ class Watched:
             watching.stop()
 
     def _look_again(self, batch: Batch, tell: Tell | None) -> None:
+        with asking(WATCHER):
+            self._reload_touched(batch, tell)
+
+    def _reload_touched(self, batch: Batch, tell: Tell | None) -> None:
         self._discover()
         # One that failed was wanted: it is tried again. One that nobody asked for yet is not loaded.
         slots = dict(self._registry.slots)

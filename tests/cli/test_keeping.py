@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from pytest_hotplug import PluginManager
+from pytest_hotplug import PluginManager, asking
 from tests.cli.terminal import User
 
 
@@ -51,6 +51,23 @@ def test_the_history_shows_what_is_kept_and_what_happened(kept: User) -> None:
     assert [v["version"] for v in told["versions"]] == ["3.0", "2.0", "1.0"]
     assert told["served_last"] == told["versions"][0]["digest"]
     assert [r["version"] for r in told["records"] if r["kind"] == "loaded"][:3] == ["1.0", "2.0", "3.0"]
+
+
+def test_the_history_shows_who_asked(user: User) -> None:
+    """The column `by` names who asked, and the worker that did it where it has a name; for programs in two fields."""
+    version(user, 1)
+    with PluginManager(root=user.here, plugin_dirs=["plugins"], state_dir=".hotplug", worker_name="web-1") as manager:
+        manager.load("price")
+        with asking("reload by uid 1000 (pid 4242)\x1b[31m"):
+            manager.force_reload_plugin("price")
+    shown = user.types("history", "price").out.partition("What happened")[2]
+    assert shown.splitlines()[1].split() == ["at", "what", "version", "digest", "by"]
+    assert "  start, web-1" in shown
+    assert "  reload by uid 1000 (pid 4242)\\x1b[31m, web-1" in shown
+    told = user.types("history", "price", "--json").json["records"]
+    assert [(r.get("asked_by", ""), r["worker"]) for r in told] == [
+        ("start", "web-1"), ("reload by uid 1000 (pid 4242)\x1b[31m", "web-1"), ("", "web-1"),
+    ]  # fmt: skip
 
 
 def test_a_plugin_without_a_past_is_no_fault(user: User) -> None:

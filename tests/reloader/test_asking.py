@@ -1,0 +1,133 @@
+"""Who asked: every event and every line of the history says it, whichever thread did the work."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from pytest_hotplug import PluginManager, Reloaded
+from pytest_hotplug.reloader.asking import asked_by, asking
+from pytest_hotplug.reloader.events import Event
+from tests.reloader.workshop import Workshop, eventually
+
+ONE, TWO, BROKEN = "def run():\n    return 1\n", "def run():\n    return 2\n", "def run(:\n"
+
+
+def heard(manager: PluginManager) -> list[Event]:
+    """Return a list to which each event of a manager is added."""
+    events: list[Event] = []
+    manager.subscribe(events.append)
+    return events
+
+
+def who(events: list[Event], kind: str) -> list[str]:
+    return [event.asked_by for event in events if event.kind == kind]
+
+
+def test_a_block_says_who_asks_and_nobody_after_it_does() -> None:
+    """Nested ones put back what was said before; also when the block raises."""
+    assert asked_by() == ""
+    with asking("outer"):
+        with suppress(ValueError), asking("inner"):
+            assert asked_by() == "inner"
+            raise ValueError("in the block")
+        assert asked_by() == "outer"
+    assert asked_by() == ""
+
+
+def test_what_the_host_says_stands_in_events_and_history(shop: Workshop) -> None:
+    """Loads run on a thread of their own, and are told of the host's words."""
+    shop.plugin("subject", ONE)
+    manager = shop.manager()
+    events = heard(manager)
+    manager.load("subject")
+    shop.write("subject", "main.py", TWO)
+    with asking("reload by uid 1000 (pid 4242)"):
+        assert isinstance(manager.reload("subject"), Reloaded)
+    shop.write("subject", "main.py", BROKEN)
+    with asking("reload by uid 0"):
+        manager.reload("subject")
+    with asking("rollback by uid 0"):
+        manager.rollback("subject")
+    with asking("stop"):
+        manager.unload("subject")
+    host = ["start", "reload by uid 1000 (pid 4242)", "rollback by uid 0"]
+    assert who(events, "loaded") == host
+    assert who(events, "kept") == who(events, "error") == ["reload by uid 0"]
+    records = [(record["kind"], record["asked_by"]) for record in manager.history("subject")]
+    assert records == [
+        ("loaded", host[0]), ("loaded", host[1]), ("refused", "reload by uid 0"), ("rolled-back", host[2]),
+        ("unloaded", "stop"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("on_change", ["first-waits", "all-wait", "serve-current"])
+def test_a_check_before_an_execution_asks_as_a_call(shop: Workshop, on_change: str) -> None:
+    """Also when nobody waits for the reload, and whatever the host says of the call itself."""
+    shop.plugin("subject", ONE)
+    manager = shop.manager(on_change=on_change)
+    events = heard(manager)
+    with asking("run by uid 1000"):
+        manager.execute("subject")
+        shop.write("subject", "main.py", TWO)
+        manager.execute("subject")
+        eventually(lambda: who(events, "loaded") == ["start", "call"], "the reload")
+        shop.write("subject", "main.py", BROKEN)
+        manager.execute("subject")
+        eventually(lambda: who(events, "error") == ["call"], "the refusal")
+        assert asked_by() == "run by uid 1000"
+
+
+def test_a_check_before_an_awaited_execution_asks_as_a_call(shop: Workshop) -> None:
+    """It looks on a thread beside the event loop."""
+    shop.plugin("subject", "async def run():\n    return 1\n")
+    manager = shop.manager()
+    events = heard(manager)
+    assert asyncio.run(manager.aexecute("subject")) == 1
+    shop.write("subject", "main.py", "async def run():\n    return 2\n")
+    assert asyncio.run(manager.aexecute("subject")) == 2
+    assert who(events, "loaded") == ["start", "call"]
+
+
+def test_the_watch_asks_as_the_watcher(shop: Workshop) -> None:
+    """For what it reloads, and for what it is refused."""
+    shop.plugin("subject", ONE)
+    manager = shop.manager()
+    events = heard(manager)
+    manager.load("subject")
+    manager.start_watching()
+    shop.write("subject", "main.py", TWO)
+    eventually(lambda: who(events, "loaded") == ["start", "watcher"], "the reload")
+    shop.write("subject", "main.py", BROKEN)
+    eventually(lambda: who(events, "error") == ["watcher"], "the refusal")
+    manager.stop_watching()
+
+
+def test_a_plugin_that_another_one_imports_starts(shop: Workshop) -> None:
+    """Nobody asked for the second one by name: a lazy import did, in the middle of a call."""
+    shop.plugin("used", ONE)
+    shop.plugin("user", f"def run():\n    from {shop.package}.used.main import run\n    return run()\n")
+    manager = shop.manager()
+    events = heard(manager)
+    manager.discover()
+    assert manager.execute("user") == 1
+    assert [(event.plugin, event.asked_by) for event in events] == [("user", "start"), ("used", "start")]
+
+
+def test_the_history_names_the_worker_that_was_given_a_name(shop: Workshop) -> None:
+    """`{pid}` becomes the number of the process that did it; without a name nothing is said."""
+    shop.plugin("subject", ONE)
+    with_name: dict[str, Any] = {"worker_name": "web-{pid}", "state_dir": shop.root / "state"}
+    with shop.manager(**with_name) as manager:
+        manager.load("subject")
+        assert manager.history("subject")[0]["worker"] == f"web-{os.getpid()}"
+    with shop.manager() as manager:
+        manager.load("subject")
+        assert "worker" not in manager.history("subject")[0]
+    again = shop.manager(**with_name)
+    records = [(record["kind"], record.get("asked_by")) for record in again.history("subject")]
+    assert records == [("loaded", "start"), ("unloaded", None)], "nobody said who closed it"
