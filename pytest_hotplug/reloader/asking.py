@@ -1,15 +1,16 @@
 """Who asked for what happens now: a call, the watch, a first load, or whomever the host names.
 
-Travels with the context, so that a load on the reload thread is told of whoever began it. Knows nothing of plugins.
+Travels with the context, so that a load on the reload thread, and an old version's end much later, are
+told of whoever began the reload. Knows nothing of plugins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-__all__ = ["CALL", "START", "WATCHER", "asked_by", "asking"]
+__all__ = ["CALL", "START", "WATCHER", "asked_by", "asking", "on_behalf"]
 
 CALL = "call"  # a check before an execution noticed a change
 WATCHER = "watcher"  # the watch did
@@ -34,3 +35,14 @@ def asking(who: str) -> Iterator[None]:
         yield
     finally:
         _WHO.set(before)
+
+
+def on_behalf(function: Callable[..., object]) -> Callable[..., None]:
+    """Return what runs `function` later, on whatever thread, for the one who asks now."""
+    who = _WHO.get()
+
+    def asked(*args: object) -> None:
+        with asking(who):
+            function(*args)
+
+    return asked

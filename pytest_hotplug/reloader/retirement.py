@@ -13,6 +13,7 @@ import typing
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 
+from pytest_hotplug.reloader.asking import on_behalf
 from pytest_hotplug.reloader.errors import visible
 from pytest_hotplug.reloader.events import Event, Events
 from pytest_hotplug.reloader.garbage import one_more_retired
@@ -74,7 +75,7 @@ class Retirement:
             with self._lock:
                 if generation not in self._claimed:
                     self._lingering[generation] = None
-            self._leases.when_idle(generation, lambda g=generation: self._begin(g))  # type: ignore[misc]
+            self._leases.when_idle(generation, on_behalf(lambda g=generation: self._begin(g)))
         if wait:
             self.join(max(0.0, deadline - time.monotonic()))
 
@@ -146,7 +147,7 @@ class Retirement:
             self._end_at_once(generation)
             return
         name = f"hotplug-retire-{generation.name}-{generation.number}"
-        thread = threading.Thread(target=self._end, args=(generation,), name=name, daemon=True)
+        thread = threading.Thread(target=on_behalf(self._end), args=(generation,), name=name, daemon=True)
         try:
             with self._lock:
                 self._threads = [t for t in self._threads if t.is_alive()]
@@ -190,7 +191,7 @@ class Retirement:
 
     def _unload_watched(self, generation: Generation) -> None:
         facts = (generation.name, generation.number, self.limit_of(generation))  # the timer must not hold it
-        late = threading.Timer(self.patience_with(generation), self._say_late, facts)
+        late = threading.Timer(self.patience_with(generation), on_behalf(self._say_late), facts)
         late.name, late.daemon = f"hotplug-late-{generation.name}-{generation.number}", True
         try:
             late.start()

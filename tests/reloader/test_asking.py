@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from pytest_hotplug import PluginManager, Reloaded
-from pytest_hotplug.reloader.asking import asked_by, asking
+from pytest_hotplug.reloader.asking import asked_by, asking, on_behalf
 from pytest_hotplug.reloader.events import Event
-from tests.reloader.workshop import Workshop, eventually
+from tests.reloader.workshop import Workshop, eventually, gate, running
 
 ONE, TWO, BROKEN = "def run():\n    return 1\n", "def run():\n    return 2\n", "def run(:\n"
 
@@ -39,9 +39,22 @@ def test_a_block_says_who_asks_and_nobody_after_it_does() -> None:
     assert asked_by() == ""
 
 
+def test_what_is_done_later_is_done_for_the_one_who_asked() -> None:
+    """On another thread, inside another one's request: it counts for the first one, and only it."""
+    said: list[str] = []
+    with asking("first"):
+        later = on_behalf(lambda: said.append(asked_by()))
+    with asking("second"):
+        later()
+        said.append(asked_by())
+    with running(later):
+        pass
+    assert said == ["first", "second", "first"]
+
+
 def test_what_the_host_says_stands_in_events_and_history(shop: Workshop) -> None:
-    """Loads run on a thread of their own, and are told of the host's words."""
-    shop.plugin("subject", ONE)
+    """Loads run on a thread of their own, and old versions end on another one: both are told of the host's words."""
+    shop.plugin("subject", "def on_unload():\n    pass\n" + ONE)
     manager = shop.manager()
     events = heard(manager)
     manager.load("subject")
@@ -58,6 +71,7 @@ def test_what_the_host_says_stands_in_events_and_history(shop: Workshop) -> None
     host = ["start", "reload by uid 1000 (pid 4242)", "rollback by uid 0"]
     assert who(events, "loaded") == host
     assert who(events, "kept") == who(events, "error") == ["reload by uid 0"]
+    assert who(events, "retired") == [*host[1:], "stop"]
     records = [(record["kind"], record["asked_by"]) for record in manager.history("subject")]
     assert records == [
         ("loaded", host[0]), ("loaded", host[1]), ("refused", "reload by uid 0"), ("rolled-back", host[2]),
@@ -116,6 +130,29 @@ def test_a_plugin_that_another_one_imports_starts(shop: Workshop) -> None:
     manager.discover()
     assert manager.execute("user") == 1
     assert [(event.plugin, event.asked_by) for event in events] == [("user", "start"), ("used", "start")]
+
+
+def test_what_ends_late_is_told_of_whoever_began_it(shop: Workshop) -> None:
+    """An old version ends when its last call does, long after the reload and on the call's thread."""
+    with gate("asking-late") as (waits, opened):
+        shop.plugin("subject", "def run():\n    " + waits.strip().replace("\n", "\n    ") + "\n")
+        manager = shop.manager()
+        events = heard(manager)
+        manager.load("subject")
+
+        def call() -> None:
+            with asking("a caller"):
+                manager.execute("subject")
+
+        with running(call) as errors:
+            eventually(lambda: manager.get_plugin_hot_info("subject")["in_flight"] == 1, "the call")
+            shop.write("subject", "main.py", TWO)
+            with asking("reload by uid 1000"):
+                manager.reload("subject")
+            assert who(events, "retired") == []
+            opened.set()
+        assert errors == []
+        eventually(lambda: who(events, "retired") == ["reload by uid 1000"], "the end of the old version")
 
 
 def test_the_history_names_the_worker_that_was_given_a_name(shop: Workshop) -> None:
