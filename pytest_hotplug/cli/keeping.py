@@ -58,6 +58,7 @@ def _as_facts(name: str, notes: Notes, records: list[Record]) -> dict[str, Any]:
         "served_last": notes.served or None,
         "pinned": notes.pin.digest if notes.pin else None,
         "paused": notes.paused,
+        "paused_until": notes.paused_until,
         "versions": [{"digest": v.digest, "version": v.version, "kept_at": v.kept_at} for v in notes.versions],
         "records": [msgspec.to_builtins(record) for record in records],
     }

@@ -10,6 +10,7 @@ from pytest_hotplug.cli.ondisk import plugin_argument
 from pytest_hotplug.cli.output import directory_option, emit_json, json_option, say
 from pytest_hotplug.cli.statedir import known_plugins, opened_store, shown
 from pytest_hotplug.reloader.errors import visible
+from pytest_hotplug.reloader.pauses import duration, end_of, spoken
 from pytest_hotplug.reloader.store import DiskStore
 
 __all__ = ["disable", "enable"]
@@ -41,9 +42,10 @@ def enable(names: tuple[str, ...], as_json: bool) -> int:
 @click.command("disable-hot-reload")
 @plugin_argument("names", nargs=-1)
 @click.option("--reason", metavar="TEXT", help="Why the named plugins are paused; shown wherever their state is.")
+@click.option("--for", "lasts", metavar="TIME", help="Until it ends by itself: 90s, 30m, 2h, 7d (default: never).")
 @directory_option
 @json_option
-def disable(names: tuple[str, ...], reason: str | None, as_json: bool) -> int:
+def disable(names: tuple[str, ...], reason: str | None, lasts: str | None, as_json: bool) -> int:
     """Check nothing, or not the named plugins, until they are enabled. A process heeds it from its next start on.
 
     What serves goes on serving; edits wait.
@@ -51,26 +53,34 @@ def disable(names: tuple[str, ...], reason: str | None, as_json: bool) -> int:
     \b
     Examples:
       hotplug disable
-      hotplug disable greeter --reason "frozen for the release"
+      hotplug disable --for 30m
+      hotplug disable greeter --reason "frozen for the release" --for 2h
     """
     if reason is not None and not names:
         raise click.UsageError("--reason needs the names of the plugins that are paused")
+    until = end_of(duration(lasts) if lasts is not None else None)
     with opened_store(writes=True) as store:
         known = known_plugins(store, *names)
         for name in names:
-            store.set_paused(name, reason or "")
+            store.set_paused(name, reason or "", until)
         if not names:
-            store.set_enabled(False)
+            store.set_enabled(False, until)
         facts = _remembered(store, known)
-    _tell(facts, as_json)
+    _tell({**facts, "until": until}, as_json)
     return 0
 
 
 def _remembered(store: DiskStore, known: list[str]) -> dict[str, Any]:
     """Return what is remembered now, whatever it was before."""
-    reasons = {name: store.notes(name).paused for name in known}
-    paused = {name: reason for name, reason in reasons.items() if reason is not None}
-    return {"source": "disk", "hot_reload_enabled": store.enabled, "paused": paused}
+    paused = {name: notes for name in known if (notes := store.notes(name)).paused is not None}
+    switch = store.switch
+    return {
+        "source": "disk",
+        "hot_reload_enabled": switch.enabled,
+        "disabled_until": switch.until,
+        "paused": {name: notes.paused for name, notes in paused.items()},
+        "paused_until": {name: notes.paused_until for name, notes in paused.items()},
+    }
 
 
 def _tell(facts: dict[str, Any], as_json: bool) -> None:
@@ -78,7 +88,9 @@ def _tell(facts: dict[str, Any], as_json: bool) -> None:
     if as_json:
         emit_json(facts)
         return
-    say(f"hot reload is {'enabled' if facts['hot_reload_enabled'] else 'disabled'}")
+    until = spoken(facts["disabled_until"])
+    say(f"hot reload is {'enabled' if facts['hot_reload_enabled'] else f'disabled{until}'}")
     for name, reason in facts["paused"].items():
-        say(visible(f"{name}: paused ({reason or 'no reason was given'})"))
+        until = spoken(facts["paused_until"][name])
+        say(visible(f"{name}: paused{until} ({reason or 'no reason was given'})"))
     say(f"(remembered in {shown()}; a process heeds it from its next start on)")

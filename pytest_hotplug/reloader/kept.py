@@ -13,7 +13,7 @@ import msgspec
 from pytest_hotplug.reloader.errors import UsageError
 from pytest_hotplug.reloader.fingerprint import Snapshot
 
-__all__ = ["SHORTEST_PREFIX", "Kept", "KeptOut", "Notes", "Pin", "Record", "Store", "What"]
+__all__ = ["SHORTEST_PREFIX", "Kept", "KeptOut", "Notes", "Pin", "Record", "Store", "Switch", "What", "is_over"]
 
 What = Literal["loaded", "rolled-back", "refused", "unloaded"]
 SHORTEST_PREFIX = 7  # digits of a digest that name a version
@@ -65,8 +65,14 @@ class Notes(msgspec.Struct, frozen=True):
     served: str = ""  # the digest that served last
     pin: Pin | None = None
     paused: str | None = None  # the reason
+    paused_until: float | None = None  # `time.time()`; None: until it is said otherwise
     versions: list[Kept] = []
     kept_out: KeptOut | None = None
+
+    def by_now(self) -> Notes:
+        """Return the notes without a pause that is over."""
+        over = is_over(self.paused_until)
+        return msgspec.structs.replace(self, paused=None, paused_until=None) if over else self
 
     def loaded(self, version: Kept, limit: int) -> Notes:
         """Return the notes once a version from disk serves; of the good versions the newest `limit` stay."""
@@ -108,6 +114,22 @@ class Notes(msgspec.Struct, frozen=True):
         return next((v for v in self.versions if v.digest == self.served), None) or self.before(None)
 
 
+class Switch(msgspec.Struct, frozen=True):
+    """Whether plugins are checked at all, for all of them together; `until` ends their not being checked."""
+
+    enabled: bool = True
+    until: float | None = None  # `time.time()`; None: until it is said otherwise
+
+    def by_now(self) -> Switch:
+        """Return the switch as it stands now."""
+        return Switch() if is_over(self.until) else self
+
+
+def is_over(until: float | None) -> bool:
+    """Tell whether a pause with this end (`time.time()`; None: without one) is over."""
+    return until is not None and time.time() >= until
+
+
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of a plugin's history; `at` is `time.time()`, `asked_by` who asked for it, `worker` who did it."""
 
@@ -144,7 +166,9 @@ class Store(Protocol):
         """Remember that a rollback is over."""
         ...
 
-    def set_paused(self, plugin: str, reason: str | None) -> None: ...
+    def set_paused(self, plugin: str, reason: str | None, until: float | None = None) -> None:
+        """Remember that a plugin is paused, and until when (`time.time()`; None: without an end), or no more."""
+        ...
 
     def set_kept_out(self, plugin: str, kept_out: KeptOut) -> None:
         """Remember a version that must not serve without the plugin that could not use it."""
@@ -163,11 +187,13 @@ class Store(Protocol):
         ...
 
     @property
-    def enabled(self) -> bool:
-        """Tell whether hot reload was enabled when it was last said."""
+    def switch(self) -> Switch:
+        """Return whether hot reload is enabled, as it was last said."""
         ...
 
-    def set_enabled(self, enabled: bool) -> None: ...
+    def set_enabled(self, enabled: bool, until: float | None = None) -> None:
+        """Remember whether hot reload is enabled, and until when it isn't (`time.time()`; None: without an end)."""
+        ...
 
     def close(self) -> None:
         """Remove what must not outlive the process."""

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from pytest_hotplug.reloader import finder, transaction
+from pytest_hotplug.reloader import finder, pauses, transaction
 from pytest_hotplug.reloader.calls import Calls
 from pytest_hotplug.reloader.context import Host
 from pytest_hotplug.reloader.discovery import find_plugins
@@ -117,7 +117,8 @@ class PluginManager:
         self._newest = Newest(self._registry, self._leases, self._hot_loader)
         self._watched = Watched(self._registry, self._hot_loader, self.discover)
         self._own_health = OwnHealth(self._registry, self._leases, settings.load_timeout)
-        self._registry.hot_reload = self._recorder.enabled()
+        switch = self._recorder.switch()
+        pauses.switch(self._registry, switch.enabled, switch.until)
         _managers.add(self)
 
     def _after_fork(self) -> None:
@@ -269,33 +270,41 @@ class PluginManager:
         """Let the plugin, and what depends on it, serve no more; running calls end in peace."""
         return self._hot_loader.unload(self._slot(name).name)
 
-    def pause(self, name: str, reason: str = "") -> None:
-        """Check this plugin no more; its pending edit is applied after `resume`."""
-        self._set_paused(name, reason)
+    def pause(self, name: str, reason: str = "", lasts: float | None = None) -> None:
+        """Check this plugin no more until `resume`, or for `lasts` seconds; its pending edit is applied afterwards.
+
+        Raises UnknownPlugin, UsageError `[bad-duration]`.
+        """
+        self._set_paused(name, reason, pauses.end_of(lasts))
 
     def resume(self, name: str) -> None:
         """Check this plugin again from the next execution on."""
         self._set_paused(name, None)
 
-    def _set_paused(self, name: str, reason: str | None) -> None:
+    def _set_paused(self, name: str, reason: str | None, until: float | None = None) -> None:
         slot = self._slot(name)
-        slot.paused = reason
+        pauses.pause(self._registry, slot, reason, until)
         self._recorder.set_paused(slot)
 
     @property
     def hot_reload_enabled(self) -> bool:
         """Tell whether executions check for changes."""
+        pauses.lift(self._registry)
         return self._registry.hot_reload
 
     def enable_hot_reload(self) -> None:
         """Check before each execution; edits made meanwhile are applied at the next one."""
-        self._registry.hot_reload = True
+        pauses.switch(self._registry, True, None)
         self._recorder.set_enabled(True)
 
-    def disable_hot_reload(self) -> None:
-        """Check nothing until `enable_hot_reload`; what serves goes on serving."""
-        self._registry.hot_reload = False
-        self._recorder.set_enabled(False)
+    def disable_hot_reload(self, lasts: float | None = None) -> None:
+        """Check nothing until `enable_hot_reload`, or for `lasts` seconds; what serves goes on serving.
+
+        Raises UsageError `[bad-duration]`.
+        """
+        until = pauses.end_of(lasts)
+        pauses.switch(self._registry, False, until)
+        self._recorder.set_enabled(False, until)
 
     # -- what is known --------------------------------------------------------------------------
 
@@ -304,6 +313,7 @@ class PluginManager:
 
         `load_time` is when the serving generation was loaded (`time.time()`), None before that.
         """
+        pauses.lift(self._registry)
         return info_of(self._slot(name), self._registry, self._hot_loader, self._leases)
 
     def why(self, name: str) -> dict[str, Any]:
@@ -316,6 +326,7 @@ class PluginManager:
         heap when old generations are alive: a question for people, not for a probe. Raises UnknownPlugin.
         """
         slot = self._slot(name)
+        pauses.lift(self._registry)
         watched = self._watched
         return why(slot, self._registry, self._hot_loader, self._leases, watched.running, watched.breaker)
 
@@ -325,6 +336,7 @@ class PluginManager:
         A plugin's own `health()` has 5 seconds for its answer, `load_timeout` where that is shorter.
         """
         self.discover()
+        pauses.lift(self._registry)
         complaints = self._own_health.complaints()
         return health_of(
             self._registry,

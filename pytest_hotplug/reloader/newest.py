@@ -9,8 +9,10 @@ from pytest_hotplug.reloader.asking import CALL, START, asking
 from pytest_hotplug.reloader.background import Background
 from pytest_hotplug.reloader.errors import Fault, PluginDisabled, PluginLoadError, UsageError
 from pytest_hotplug.reloader.generation import Generation
+from pytest_hotplug.reloader.kept import is_over
 from pytest_hotplug.reloader.leases import Lease, Leases
 from pytest_hotplug.reloader.outcomes import Outcome, Reloaded, Unchanged, Unloaded
+from pytest_hotplug.reloader.pauses import is_paused, lift
 from pytest_hotplug.reloader.registry import Registry, Slot
 from pytest_hotplug.reloader.reload import HotLoader
 
@@ -102,12 +104,18 @@ class Newest:
             return True
         slots = registry.slots
         if not registry.hot_reload:
-            return False
+            if not is_over(registry.off_until):
+                return False
+            lift(registry)
         quiet = self._hot.checker.quiet
         known = [slots.get(n) for n in registry.with_dependencies(name)]  # close() takes them away at any moment
-        return not all(slot is not None and (slot.paused is not None or quiet(slot)) for slot in known)
+        return not all(
+            slot is not None and ((slot.paused is not None and is_paused(registry, slot)) or quiet(slot))
+            for slot in known
+        )
 
     def _act_on_change(self, slot: Slot) -> None:
+        lift(self._registry)
         on_change = self._hot.settings.on_change
         if slot.name not in self._registry.serving:
             self.first_load(slot)

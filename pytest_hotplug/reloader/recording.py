@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pytest_hotplug.reloader.errors import Fault, PluginFault
 from pytest_hotplug.reloader.events import Event, Events
 from pytest_hotplug.reloader.fingerprint import Snapshot
-from pytest_hotplug.reloader.kept import Kept, Notes, Record, Store, What
+from pytest_hotplug.reloader.kept import Kept, Notes, Record, Store, Switch, What
 from pytest_hotplug.reloader.registry import Registry, Slot
 
 __all__ = ["Recorder"]
@@ -45,7 +45,8 @@ class Recorder:
         for slot in slots:
             if slot.name in known:
                 notes = self.notes(slot.name)
-                slot.pin, slot.paused, slot.kept_out = notes.pin, notes.paused, notes.kept_out
+                slot.pin, slot.kept_out = notes.pin, notes.kept_out
+                slot.paused, slot.paused_until = notes.paused, notes.paused_until
 
     def notes(self, plugin: str) -> Notes:
         """Return what is known of a plugin from before, nothing when the store can't be read."""
@@ -72,13 +73,13 @@ class Recorder:
             self._guarded("note", lambda: self.store.forget_pin(slot.name), None)
 
     def set_paused(self, slot: Slot) -> None:
-        self._guarded("note", lambda: self.store.set_paused(slot.name, slot.paused), None)
+        self._guarded("note", lambda: self.store.set_paused(slot.name, slot.paused, slot.paused_until), None)
 
-    def set_enabled(self, enabled: bool) -> None:
-        self._guarded("note", lambda: self.store.set_enabled(enabled), None)
+    def set_enabled(self, enabled: bool, until: float | None = None) -> None:
+        self._guarded("note", lambda: self.store.set_enabled(enabled, until), None)
 
-    def enabled(self) -> bool:
-        return self._guarded("look", lambda: self.store.enabled, True)
+    def switch(self) -> Switch:
+        return self._guarded("look", lambda: self.store.switch, Switch())
 
     def _heard(self, event: Event) -> None:
         if event.kind == "loaded":

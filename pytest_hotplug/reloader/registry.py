@@ -44,6 +44,7 @@ class Slot:
     refusal: Refusal | None = None
     in_vain: tuple[Refusal, Refusal] | None = None  # what serves instead of these refused bytes was refused as well
     paused: str | None = None  # the reason
+    paused_until: float | None = None  # `time.time()`; None: until it is said otherwise
     pin: Pin | None = None  # a rollback that lasts; changes with what serves, under the transaction guard
     kept_out: KeptOut | None = None  # what was refused for a user's sake before the last restart
     number: int = 0  # of the newest generation that served
@@ -77,9 +78,10 @@ class Registry:
         self.serving: Mapping[str, Generation] = {}
         self.names: dict[str, str] = {}  # public name -> plugin
         self._closures: dict[str, tuple[str, ...]] = {}
-        self.lock = threading.RLock()  # guards slots and names; `serving` changes under the transaction guard
+        self.lock = threading.RLock()  # guards slots, names and pauses; `serving` changes under the transaction guard
         self.since = time.time()
         self.hot_reload = True  # executions and the watch look for changes
+        self.off_until: float | None = None  # the same for that
         self.closed = False
 
     def after_fork(self) -> None:

@@ -29,6 +29,7 @@ from pytest_hotplug.reloader.leases import Leases
 from pytest_hotplug.reloader.loader import Loader
 from pytest_hotplug.reloader.modules import Neighbours
 from pytest_hotplug.reloader.outcomes import Outcome, Reloaded, Unloaded
+from pytest_hotplug.reloader.pauses import lift
 from pytest_hotplug.reloader.recording import Recorder
 from pytest_hotplug.reloader.registry import Registry, Slot
 from pytest_hotplug.reloader.replacement import OTHER_LOAD, Replacement
@@ -181,6 +182,7 @@ class HotLoader:
     def _in_turn(self, slot: Slot, force: bool, asked: float) -> Outcome:
         if slot.last is not None and slot.last[0] > asked and slot.last[1] >= force:
             return slot.last[2]  # somebody began after we asked: that load saw everything that we want seen
+        lift(self.registry)
         began = time.monotonic()
         outcome = self._reload(slot, force)
         slot.last = (began, force, outcome)

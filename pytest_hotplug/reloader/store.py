@@ -26,7 +26,7 @@ from pytest_hotplug.reloader.digests import algorithm_of, digest_of, hash_of
 from pytest_hotplug.reloader.errors import Fault, PluginFault
 from pytest_hotplug.reloader.file_lock import file_lock
 from pytest_hotplug.reloader.fingerprint import Look, Snapshot
-from pytest_hotplug.reloader.kept import Kept, KeptOut, Notes, Pin, Record
+from pytest_hotplug.reloader.kept import Kept, KeptOut, Notes, Pin, Record, Switch
 from pytest_hotplug.reloader.names import is_plugin_name
 
 __all__ = ["DiskStore", "MemoryStore"]
@@ -48,9 +48,8 @@ def _kept(snapshot: Snapshot, version: str, directory: str = "") -> Kept:
 class MemoryStore:
     """Keeps everything for as long as the manager lives; a rolled-back version gets a temporary directory."""
 
-    enabled = True
-
     def __init__(self, limit: int) -> None:
+        self._switch = Switch()
         self._limit = limit
         self._notes: dict[str, Notes] = {}
         self._snapshots: dict[tuple[str, str], Snapshot] = {}
@@ -61,7 +60,7 @@ class MemoryStore:
         return set(self._notes)
 
     def notes(self, plugin: str) -> Notes:
-        return self._notes.get(plugin, Notes())
+        return self._notes.get(plugin, Notes()).by_now()
 
     def serves(self, plugin: str, snapshot: Snapshot, version: str, pin: Pin | None) -> None:
         notes = self.notes(plugin)
@@ -78,8 +77,8 @@ class MemoryStore:
     def forget_pin(self, plugin: str) -> None:
         self._notes[plugin] = msgspec.structs.replace(self.notes(plugin), pin=None)
 
-    def set_paused(self, plugin: str, reason: str | None) -> None:
-        self._notes[plugin] = msgspec.structs.replace(self.notes(plugin), paused=reason)
+    def set_paused(self, plugin: str, reason: str | None, until: float | None = None) -> None:
+        self._notes[plugin] = msgspec.structs.replace(self.notes(plugin), paused=reason, paused_until=until)
 
     def set_kept_out(self, plugin: str, kept_out: KeptOut) -> None:
         self._notes[plugin] = msgspec.structs.replace(self.notes(plugin), kept_out=kept_out)
@@ -111,8 +110,12 @@ class MemoryStore:
     def history(self, plugin: str) -> list[Record]:
         return list(self._history.get(plugin, ()))
 
-    def set_enabled(self, enabled: bool) -> None:
-        self.enabled = enabled
+    @property
+    def switch(self) -> Switch:
+        return self._switch.by_now()
+
+    def set_enabled(self, enabled: bool, until: float | None = None) -> None:
+        self._switch = Switch(enabled, until)
 
     def close(self) -> None:
         if self._directory is not None:
@@ -139,17 +142,19 @@ class DiskStore:
             return set()
 
     def notes(self, plugin: str) -> Notes:
-        return _decoded(self._of(plugin) / "notes.json", Notes) or Notes()
+        return (_decoded(self._of(plugin) / "notes.json", Notes) or Notes()).by_now()
 
     def forget_pin(self, plugin: str) -> None:
         with self.writing() as may:
             if may:
                 self._write_notes(plugin, msgspec.structs.replace(self.notes(plugin), pin=None))
 
-    def set_paused(self, plugin: str, reason: str | None) -> None:
+    def set_paused(self, plugin: str, reason: str | None, until: float | None = None) -> None:
         with self.writing() as may:
             if may:
-                self._write_notes(plugin, msgspec.structs.replace(self.notes(plugin), paused=reason))
+                self._write_notes(
+                    plugin, msgspec.structs.replace(self.notes(plugin), paused=reason, paused_until=until)
+                )
 
     def set_kept_out(self, plugin: str, kept_out: KeptOut) -> None:
         with self.writing() as may:
@@ -157,14 +162,13 @@ class DiskStore:
                 self._write_notes(plugin, msgspec.structs.replace(self.notes(plugin), kept_out=kept_out))
 
     @property
-    def enabled(self) -> bool:
-        said = _decoded(self._root / "state.json", _State)
-        return said is None or said.enabled
+    def switch(self) -> Switch:
+        return (_decoded(self._root / "state.json", Switch) or Switch()).by_now()
 
-    def set_enabled(self, enabled: bool) -> None:
+    def set_enabled(self, enabled: bool, until: float | None = None) -> None:
         with self.writing() as may:
             if may:
-                _replace(self._root / "state.json", msgspec.json.encode(_State(enabled)))
+                _replace(self._root / "state.json", msgspec.json.encode(Switch(enabled, until)))
 
     # -- versions -------------------------------------------------------------------------------
 
@@ -283,12 +287,6 @@ class DiskStore:
                 _replace(self._root / ".gitignore", b"*\n")
                 _replace(self._root / "CACHEDIR.TAG", _CACHEDIR_TAG.encode())
             yield True
-
-
-class _State(msgspec.Struct, frozen=True):
-    """What is known of all plugins together."""
-
-    enabled: bool = True
 
 
 def _write_tree(root: str | Path, files: Mapping[str, bytes]) -> None:

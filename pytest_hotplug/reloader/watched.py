@@ -12,6 +12,7 @@ from pathlib import Path
 from pytest_hotplug.reloader.asking import WATCHER, asking
 from pytest_hotplug.reloader.breaker import Breaker
 from pytest_hotplug.reloader.outcomes import Outcome
+from pytest_hotplug.reloader.pauses import lift
 from pytest_hotplug.reloader.registry import Registry
 from pytest_hotplug.reloader.reload import HotLoader
 from pytest_hotplug.reloader.watching import Batch, Watch, Watching, plugins_touched
@@ -57,6 +58,7 @@ class Watched:
 
     def _reload_touched(self, batch: Batch, tell: Tell | None) -> None:
         self._discover()
+        lift(self._registry)
         # One that failed was wanted: it is tried again. One that nobody asked for yet is not loaded.
         slots = dict(self._registry.slots)
         wanted = {n: s.found.path for n, s in slots.items() if n in self._registry.serving or s.refusal is not None}

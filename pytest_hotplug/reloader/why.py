@@ -11,6 +11,7 @@ from pytest_hotplug.reloader.breaker import Breaker
 from pytest_hotplug.reloader.holders import chains, holders_of
 from pytest_hotplug.reloader.info import state_of
 from pytest_hotplug.reloader.leases import Leases
+from pytest_hotplug.reloader.pauses import spoken
 from pytest_hotplug.reloader.registry import Registry, Slot
 from pytest_hotplug.reloader.reload import HotLoader
 from pytest_hotplug.reloader.watching import Watching
@@ -71,7 +72,8 @@ def _verdict(
         return "root-missing", f"the plugin dir {slot.found.layout.path} is gone; what was loaded serves from memory"
     if slot.paused is not None or not registry.hot_reload:
         why = slot.paused if slot.paused is not None else "hot reload is disabled"
-        return "paused", f"nothing is checked ({why or 'no reason was given'})"
+        until = slot.paused_until if slot.paused is not None else registry.off_until
+        return "paused", f"nothing is checked{spoken(until)} ({why or 'no reason was given'})"
     if slot.held_by_git:
         return "held-by-git", "git is at work in its tree (index.lock is there); it is looked at when that is over"
     if slot.settling:

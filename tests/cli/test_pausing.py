@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 
 import pytest
 
 from pytest_hotplug import PluginManager
 from tests.cli.terminal import GREET, HOTPLUG, User
+from tests.threads import eventually
 
 
 def started(user: User) -> PluginManager:
@@ -46,6 +48,63 @@ def test_named_plugins_are_paused_with_a_reason(user: User) -> None:
     assert user.types("disable", "--json").json["paused"] == {"frozen": "the release\x1b[31m"}
     told = user.types("enable", "frozen", "--json").json
     assert (told["hot_reload_enabled"], told["paused"]) == (False, {})
+
+
+def test_a_pause_ends_by_itself(user: User) -> None:
+    """`--for` says until when, for people and for programs; a process that starts after that checks again."""
+    user.plugin("frozen")
+    user.plugin("free")
+    done = user.types("disable", "frozen", "--reason", "the release", "--for", "1h30m")
+    assert done.out.splitlines()[1].startswith("frozen: paused until 2")
+    assert done.out.splitlines()[1].endswith(" (the release)")
+    before = time.time()
+    told = user.types("disable", "--for", "30m", "--json").json
+    assert before + 1800 <= told["until"] <= time.time() + 1800
+    assert told["disabled_until"] == told["until"]
+    assert before + 5000 < told["paused_until"]["frozen"] < before + 5400
+    assert user.types("disable").out.startswith("hot reload is disabled\n"), "the last word counts: without an end"
+    told = user.types("disable", "frozen", "--for", "1s", "--json").json
+    assert told["paused_until"] == {"frozen": told["until"]}
+    assert user.types("disable", "--for", "0.1s").code == 0
+    eventually(lambda: time.time() > told["until"], "the end of the pause")
+    told = user.types("enable", "free", "--json").json
+    assert (told["hot_reload_enabled"], told["disabled_until"], told["paused"]) == (True, None, {})
+    assert user.types("history", "frozen", "--json").json["paused"] is None
+    with started(user) as manager:
+        assert manager.hot_reload_enabled
+        assert manager.get_plugin_hot_info("frozen")["state"] == "not-loaded"
+
+
+def test_a_pause_that_would_end_by_itself_is_ended_earlier(user: User) -> None:
+    """`enable` ends it; nothing of its end is left for the next pause."""
+    user.plugin("frozen")
+    user.types("disable", "frozen", "--for", "2h")
+    user.types("disable", "--for", "2h")
+    user.types("enable")
+    told = user.types("enable", "frozen", "--json").json
+    assert (told["hot_reload_enabled"], told["disabled_until"], told["paused"]) == (True, None, {})
+    told = user.types("disable", "frozen", "--json").json
+    assert (told["until"], told["paused_until"]) == (None, {"frozen": None})
+
+
+@pytest.mark.parametrize(
+    "text", ["soon", "30", "2 h", "-1h", "1h-", "h", "", "2w", "0s", "1e3s", "\u0663h", "9" * 400 + "d"]
+)
+def test_a_time_that_can_not_be_read_changes_nothing(user: User, text: str) -> None:
+    """A usage error that says how it is written, for people and for programs."""
+    user.plugin("greeter")
+    done = user.types("disable", "greeter", f"--for={text}")
+    assert (done.code, "[bad-duration]" in done.err, "Traceback" in done.err) == (4, True, False), done
+    assert "e.g. 90s, 30m, 2h or 7d" in done.err
+    told = user.types("disable", f"--for={text}", "--json").json
+    assert (told["exit_code"], "[bad-duration]" in told["error"]) == (4, True)
+    assert not (user.here / ".hotplug").exists()
+
+
+def test_nobody_pauses_for_longer_than_ten_years(user: User) -> None:
+    """Whoever means that leaves the time out, and is told so."""
+    done = user.types("disable", "--for", "3651d")
+    assert (done.code, "longer than ten years; leave it out" in done.err) == (4, True)
 
 
 def test_a_wrong_name_changes_nothing(user: User) -> None:
