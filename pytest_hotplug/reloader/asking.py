@@ -1,4 +1,4 @@
-"""Who asked for what happens now: a call, the watch, a first load, or whomever the host names.
+"""Who asked for what happens now, and when: a call, the watch, a first load, or whomever the host names.
 
 Travels with the context, so that a load on the reload thread, and an old version's end much later, are
 told of whoever began the reload. Knows nothing of plugins.
@@ -6,16 +6,18 @@ told of whoever began the reload. Knows nothing of plugins.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-__all__ = ["CALL", "START", "WATCHER", "asked_by", "asking", "on_behalf"]
+__all__ = ["CALL", "START", "WATCHER", "asked_by", "asked_for", "asking", "begun_at", "on_behalf"]
 
 CALL = "call"  # a check before an execution noticed a change
 WATCHER = "watcher"  # the watch did
 START = "start"  # nothing served yet
 _WHO: ContextVar[str] = ContextVar("hotplug_asked_by", default="")
+_SINCE: ContextVar[float | None] = ContextVar("hotplug_asked_since", default=None)
 
 
 def asked_by() -> str:
@@ -35,6 +37,23 @@ def asking(who: str) -> Iterator[None]:
         yield
     finally:
         _WHO.set(before)
+
+
+def asked_for() -> float | None:
+    """Return the seconds since the request that this thread or task works for, None when it works for none."""
+    since = _SINCE.get()
+    return None if since is None else time.monotonic() - since
+
+
+@contextmanager
+def begun_at(asked: float) -> Iterator[None]:
+    """Let the request that the block works for count as made at `asked` (`time.monotonic()`)."""
+    before = _SINCE.get()
+    try:
+        _SINCE.set(asked)
+        yield
+    finally:
+        _SINCE.set(before)
 
 
 def on_behalf(function: Callable[..., object]) -> Callable[..., None]:

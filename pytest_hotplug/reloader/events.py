@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from pytest_hotplug.reloader.asking import asked_by
+from pytest_hotplug.reloader.asking import asked_by, asked_for
 from pytest_hotplug.reloader.errors import Fault, UsageError, did_you_mean
 
 __all__ = ["Event", "Events", "Kind"]
@@ -31,7 +31,8 @@ class Event:
 
     Kinds: `loaded` (a generation now serves), `kept` (new bytes refused), `error` (its text),
     `unloaded` (no longer serves), `retired` (an old generation is gone). `at` is `time.time()`; `asked_by` is
-    who asked for it: `call`, `watcher`, `start`, or what the host said; empty when nobody said.
+    who asked for it: `call`, `watcher`, `start`, or what the host said; empty when nobody said. `seconds`
+    passed since then, all waiting included; None where it is the end of no request (an old version's, say).
     """
 
     kind: Kind
@@ -43,6 +44,7 @@ class Event:
     error: Fault | None = None
     at: float = field(default_factory=time.time)
     asked_by: str = field(default_factory=asked_by)
+    seconds: float | None = field(default_factory=asked_for)
 
 
 class Events:

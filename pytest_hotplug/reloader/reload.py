@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 from pytest_hotplug.reloader import finder, transaction, trial
-from pytest_hotplug.reloader.asking import START, asking
+from pytest_hotplug.reloader.asking import START, asking, begun_at
 from pytest_hotplug.reloader.bindings import Bindings
 from pytest_hotplug.reloader.build import Build, Parts
 from pytest_hotplug.reloader.check import Checker
@@ -126,7 +126,7 @@ class HotLoader:
         if transaction.current() is not None:
             return self._reload_inside(slot)
         try:
-            with slot.turn:
+            with begun_at(asked), slot.turn:
                 if by_hand:
                     self.checker.try_again(slot)
                 return self._in_turn(slot, force, asked)
@@ -147,7 +147,8 @@ class HotLoader:
         if transaction.current() is not None or slot.turn.locked():
             return None
         try:
-            with slot.turn:  # who was faster by a hair is waited for: no try to take it is safe from signals
+            # Who was faster by a hair is waited for: no try to take it is safe from signals.
+            with begun_at(asked), slot.turn:
                 return self._in_turn(slot, False, asked)
         finally:
             try:
@@ -266,7 +267,7 @@ class HotLoader:
         if transaction.current() is not None:
             return self._telling.kept(slot, "loading")
         try:
-            with slot.turn:
+            with begun_at(time.monotonic()), slot.turn:
                 return self._rollback.roll_back(slot, to)
         finally:
             try:
@@ -280,7 +281,7 @@ class HotLoader:
         if transaction.current() is not None:
             return self._telling.kept(slot, "loading")
         try:
-            with slot.turn:
+            with begun_at(time.monotonic()), slot.turn:
                 return self._rollback.end(slot)
         finally:
             try:

@@ -155,6 +155,31 @@ def test_what_ends_late_is_told_of_whoever_began_it(shop: Workshop) -> None:
         eventually(lambda: who(events, "retired") == ["reload by uid 1000"], "the end of the old version")
 
 
+@pytest.mark.parametrize("on_change", ["first-waits", "all-wait", "serve-current"])
+def test_an_event_says_how_long_ago_it_was_asked_for(shop: Workshop, on_change: str) -> None:
+    """From the request to the swap, or to the refusal, all waiting included; an old version's end ends no request."""
+    shop.plugin("subject", ONE)
+    manager = shop.manager(on_change=on_change, debounce=0.05)
+    events = heard(manager)
+    manager.load("subject")
+    shop.write("subject", "main.py", TWO)
+    manager.execute("subject")
+    eventually(lambda: who(events, "loaded") == ["start", "call"], "the reload")
+    shop.write("subject", "main.py", BROKEN)
+    manager.execute("subject")
+    eventually(lambda: who(events, "error") == ["call"], "the refusal")
+    manager.rollback("subject")
+    eventually(lambda: len(who(events, "retired")) == 2, "the end of the old versions")
+    for event in events:
+        if event.kind == "retired":
+            assert event.seconds is None
+        else:
+            assert event.seconds is not None, event
+            assert event.seconds > 0.0
+    settled = [event.seconds for event in events if event.kind in ("loaded", "error")][:3]
+    assert all(seconds is not None and 0.05 <= seconds < 60 for seconds in settled), settled
+
+
 def test_the_history_names_the_worker_that_was_given_a_name(shop: Workshop) -> None:
     """`{pid}` becomes the number of the process that did it; without a name nothing is said."""
     shop.plugin("subject", ONE)
