@@ -9,14 +9,16 @@ import re
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from pytest_hotplug.cli.across import across_pairs, addressed, local_option, worker_option, workers_or_none
 from pytest_hotplug.cli.ondisk import PluginOnDisk, find_on_disk, plugin_argument, plugins_on_disk, read_plugin
 from pytest_hotplug.cli.output import directory_option, emit_json, json_option, say, shortened
 from pytest_hotplug.cli.statedir import no_worker, opened_store, state_dir
@@ -29,16 +31,18 @@ from pytest_hotplug.reloader.names import is_plugin_name
 from pytest_hotplug.reloader.preflight import Tried, fault_of
 from pytest_hotplug.reloader.settings import Layout, Project, layouts, read_settings
 
+if TYPE_CHECKING:
+    from pytest_hotplug.worker.client import Client, Reply
+
 __all__ = ["deploy", "remove", "wait"]
 
+STEP = 0.1  # seconds between two questions
 SHORT = 12  # digits of a digest that people are shown
 DIGEST = re.compile(r"[0-9a-f]{7,}")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 NOT_BY_USE = ("deploy-running", "no-exchange")  # nothing that was typed is wrong
-local_option = click.option(
-    "--local", is_flag=True, help="Do it in this process; running managers see it when they look."
-)
+by_itself = local_option("Do it in this process; running managers see it when they look.")
 
 
 # -- deploy -------------------------------------------------------------------------------------
@@ -61,27 +65,33 @@ local_option = click.option(
     type=click.Path(file_okay=False),
     help="Where a plugin goes that isn't there yet (default: the first plugin dir).",
 )
-@local_option
+@by_itself
+@worker_option
 @directory_option
 @json_option
-def deploy(name: str, source: str, dry_run: bool, plugin_dir: str | None, local: bool, as_json: bool) -> int:
+def deploy(
+    name: str, source: str, dry_run: bool, plugin_dir: str | None, local: bool, workers: tuple[str, ...],
+    as_json: bool,
+) -> int:  # fmt: skip
     """Put a new version of a plugin in place in one step, once a child process could import it.
 
-    A version that is refused, and a deployment that is ended, change nothing.
+    The workers load it then; where one refuses it, the version before is put back. A version that is
+    refused, and a deployment that is ended, change nothing.
 
     \b
     Examples:
-      hotplug deploy greeter --from /srv/releases/greeter-2.0 --local
+      hotplug deploy greeter --from /srv/releases/greeter-2.0
       hotplug deploy greeter --from build/greeter --dry-run --local
     """
     project = read_settings()
     found = _target(project, name, plugin_dir)
     release = Path(os.path.abspath(source))
     _check_source(found, release, project)
-    if not local:
+    clients = workers_or_none(workers, local=local)
+    if not clients and not local:
         raise no_worker()
     with _words(found, release, "not deployed, nothing changed"), ExitStack() as stack:
-        facts = _deploy(project, found, release, dry_run, stack)
+        facts = _deploy(project, found, release, dry_run, clients, stack)
         if as_json:
             emit_json(facts)
         else:
@@ -143,10 +153,18 @@ def _check_source(found: Found, release: Path, project: Project) -> None:
         raise UsageError(f"{shown} holds no plugin: neither {signs}{hint}", "no-manifest")
 
 
-def _deploy(project: Project, found: Found, release: Path, dry_run: bool, stack: ExitStack) -> dict[str, Any]:
-    """Deploy, and return what is to be said; from the exchange on, until it is said, signals come too late."""
+def _deploy(
+    project: Project, found: Found, release: Path, dry_run: bool, clients: Sequence[Client], stack: ExitStack
+) -> dict[str, Any]:
+    """Deploy, and return what is to be said.
+
+    From the exchange on, until it is said, signals come too late; but not while workers are waited for.
+    """
     new = PluginOnDisk(found)
     tried = Tried()
+    calm = stack.enter_context(ExitStack())
+    asked: list[Client] = []
+    loaded: list[dict[str, Any]] = []
     before = read_plugin(found).digest if found.path.exists() else ""
 
     def check(staged: Path) -> None:
@@ -159,13 +177,28 @@ def _deploy(project: Project, found: Found, release: Path, dry_run: bool, stack:
             if (fault := fault_of(tried, found)) is not None:
                 raise fault
         if not dry_run:
-            stack.enter_context(_undisturbed())
+            calm.enter_context(_undisturbed())
 
-    with _place_for(found):
-        deployed = deployment.deploy(found, release, lock=_lock(project, found), check=check, dry_run=dry_run)
+    def confirm() -> None:
+        calm.close()
+        try:
+            for client in clients:
+                asked.append(client)
+                loaded.append(_loaded_by(client, found.name))
+        finally:
+            calm.enter_context(_undisturbed())
+
+    lock = _lock(project, found)
+    try:
+        with _place_for(found):
+            deployed = deployment.deploy(found, release, lock=lock, check=check, confirm=confirm, dry_run=dry_run)
+    except BaseException:
+        for client in asked:  # what lay there before lies there again
+            client.post(f"/plugins/{found.name}/refresh")
+        raise
     outcome = "unchanged" if not deployed.changed else "would-deploy" if dry_run else "deployed"
     return {
-        "source": "local",
+        "source": "worker" if clients else "local",
         "plugin": found.name,
         "outcome": outcome,
         "version": new.version,
@@ -175,7 +208,16 @@ def _deploy(project: Project, found: Found, release: Path, dry_run: bool, stack:
         "enabled": new.manifest.enabled,
         "path": str(found.path),
         "warnings": list(new.manifest.warnings),
+        "workers": loaded,
     }
+
+
+def _loaded_by(client: Client, plugin: str) -> dict[str, Any]:
+    """Let a worker load what lies in place now; raises Told when it refuses."""
+    reply = client.post(f"/plugins/{plugin}/refresh")
+    if not reply.ok:
+        raise Told(f"worker {client.name}: {reply.text}", reply.code)
+    return {key: reply.facts[key] for key in ("worker", "outcome", "serving", "version", "digest")}
 
 
 def _say_deployed(facts: dict[str, Any]) -> None:
@@ -193,8 +235,17 @@ def _say_deployed(facts: dict[str, Any]) -> None:
         say(f"{facts['plugin']}: it is disabled, and was not tried")
     for warning in facts["warnings"]:
         say(f"{facts['plugin']}: warning: {visible(warning)}", err=True)
-    if facts["outcome"] == "deployed":
+    for worker in facts["workers"]:
+        say(f"{worker['worker']}: {_serving(worker)}")
+    if facts["outcome"] == "deployed" and not facts["workers"]:
         say("(a running manager sees it at its next check)")
+
+
+def _serving(worker: Mapping[str, Any]) -> str:
+    serves = worker["serving"] is not None
+    return (
+        visible(f"generation {worker['serving']} serves, version {worker['version']}") if serves else "nothing serves"
+    )
 
 
 @contextmanager
@@ -217,26 +268,32 @@ def _place_for(found: Found) -> Iterator[None]:
 @click.command()
 @plugin_argument("name")
 @click.option("--yes", is_flag=True, help="Don't ask.")
-@local_option
+@by_itself
+@worker_option
 @directory_option
 @json_option
-def remove(name: str, yes: bool, local: bool, as_json: bool) -> int:
-    """Take a plugin's directory away in one step. What was kept of its versions stays in the state directory.
+def remove(name: str, yes: bool, local: bool, workers: tuple[str, ...], as_json: bool) -> int:
+    """Take a plugin's directory away in one step, and out of the workers. Kept versions stay in the state directory.
 
     \b
     Examples:
-      hotplug remove greeter --local
+      hotplug remove greeter
       hotplug remove greeter --local --yes
     """
     project = read_settings()
     plugin = plugins_on_disk([name])[0]
     users = [other.name for other in plugins_on_disk() if name in other.manifest.depends_on]
-    if not local:
+    clients = workers_or_none(workers, local=local)
+    if not clients and not local:
         raise no_worker()
     _confirm(plugin, users, yes)
     with _words(plugin.found, plugin.found.path, "not removed"), _undisturbed():
         deployment.remove(plugin.found, lock=_lock(project, plugin.found))
-        _say_removed(plugin, users, as_json)
+        replies = [client.post(f"/plugins/{name}/refresh") for client in clients]
+        _say_removed(plugin, users, [reply.worker for reply in replies if reply.ok], as_json)
+    for reply in replies:
+        if not reply.ok:
+            raise Told(f"worker {reply.worker}: {reply.text}")
     return 0
 
 
@@ -251,16 +308,25 @@ def _confirm(plugin: PluginOnDisk, users: Sequence[str], yes: bool) -> None:
         raise Told(f"{plugin.name}: not removed")
 
 
-def _say_removed(plugin: PluginOnDisk, users: Sequence[str], as_json: bool) -> None:
+def _say_removed(plugin: PluginOnDisk, users: Sequence[str], workers: Sequence[str], as_json: bool) -> None:
     if as_json:
-        facts = {"source": "local", "plugin": plugin.name, "outcome": "removed", "version": plugin.version or None}
+        facts = {
+            "source": "worker" if workers else "local",
+            "workers": workers,
+            "plugin": plugin.name,
+            "outcome": "removed",
+            "version": plugin.version or None,
+        }
         emit_json({**facts, "before": plugin.digest or None, "path": str(plugin.found.path), "needed_by": users})
         return
     what = f"version {plugin.version} ({plugin.digest[:SHORT]})" if plugin.digest else "what lay there"
     say(visible(f"{plugin.name}: {what} is removed from {_shown(plugin.found.path)}"))
     for user in users:
         say(f"{user}: depends on it, and won't load without it", err=True)
-    say("(a process that serves it goes on with it from memory)")
+    for worker in workers:
+        say(f"{worker}: it no longer serves")
+    if not workers:
+        say("(a process that serves it goes on with it from memory)")
 
 
 # -- wait ---------------------------------------------------------------------------------------
@@ -272,10 +338,11 @@ def _say_removed(plugin: PluginOnDisk, users: Sequence[str], as_json: bool) -> N
     "--digest", metavar="DIGEST", help="The version to wait for (default: what lies on disk), 7 digits or more."
 )
 @click.option("--timeout", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Seconds.")
+@worker_option
 @directory_option
 @json_option
-def wait(names: tuple[str, ...], digest: str | None, timeout: float, as_json: bool) -> int:
-    """Wait until a running worker serves the version of plugins that lies on disk, or refused it.
+def wait(names: tuple[str, ...], digest: str | None, timeout: float, workers: tuple[str, ...], as_json: bool) -> int:
+    """Wait until the workers serve the version of plugins that lies on disk, or have refused it.
 
     \b
     Examples:
@@ -286,8 +353,37 @@ def wait(names: tuple[str, ...], digest: str | None, timeout: float, as_json: bo
         raise click.UsageError("--digest needs the name of exactly one plugin")
     if digest is not None and not DIGEST.fullmatch(digest):
         raise click.UsageError(f"--digest: {digest!r} is no digest; it takes 7 or more of 0-9 and a-f")
-    plugins_on_disk(names)
-    raise no_worker(local=False)
+    clients = addressed(workers, plugins=names)
+    deadline = time.monotonic() + timeout
+    pairs = [(client, name) for client in clients for name in names]
+    return across_pairs(pairs, lambda client, name: _awaited(client, name, digest, deadline), as_json=as_json)
+
+
+def _awaited(client: Client, name: str, digest: str | None, deadline: float) -> Reply:
+    """Ask until the version serves, was refused, or the time is over."""
+    while True:
+        reply = client.get(f"/plugins/{name}")
+        facts = reply.facts
+        if not reply.ok or _serves(facts, digest):
+            facts.setdefault("text", _waited_for(facts) if reply.ok else None)
+            return reply
+        refused = digest is None and facts["state"] in ("degraded", "failed")
+        if refused or time.monotonic() > deadline:
+            why = f"refused: {facts['error']}" if refused else f"does not serve yet (state: {facts['state']})"
+            slug = "" if refused else " [wait-timeout]"
+            return replace(reply, status=409, facts={**facts, "text": f"{name}: {why}{slug}"})
+        time.sleep(STEP)  # what another process does by itself can only be asked for
+
+
+def _serves(facts: Mapping[str, Any], digest: str | None) -> bool:
+    if digest is not None:
+        return (facts["digest"] or "").startswith(digest)
+    return facts["loaded"] and not facts["has_updates"] and facts["state"] not in ("degraded", "failed", "settling")
+
+
+def _waited_for(facts: Mapping[str, Any]) -> str:
+    version = f"version {facts['version']} ({facts['digest'][:SHORT]})"
+    return visible(f"{facts['name']}: generation {facts['generation']} serves, {version}")
 
 
 # -- both ---------------------------------------------------------------------------------------

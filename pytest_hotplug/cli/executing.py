@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
+from pytest_hotplug.cli.across import across, workers_or_none
 from pytest_hotplug.cli.ondisk import PluginOnDisk, complete_plugin, plugins_on_disk
 from pytest_hotplug.cli.output import as_text, directory_option, json_line, jsonable, say
 from pytest_hotplug.cli.serving import manager_of_project
@@ -17,6 +18,9 @@ from pytest_hotplug.cli.supervised import FORKS, Interrupted, supervised
 from pytest_hotplug.cli.verdict import Told
 from pytest_hotplug.reloader.errors import HotplugError, UsageError, fault_from, visible
 from pytest_hotplug.reloader.manifest import Parameter
+
+if TYPE_CHECKING:
+    from pytest_hotplug.worker.client import Client, Reply
 
 __all__ = ["test_plugin"]
 
@@ -40,18 +44,19 @@ def _complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -
 def test_plugin(ctx: click.Context, arguments: tuple[str, ...]) -> int:
     """Execute a plugin with any --key value (JSON where it parses) and print the result as JSON.
 
-    With --json the result is wrapped in an object; `hotplug run NAME --help` shows the parameters.
-    What the plugin itself prints goes to stderr. It runs in a child process.
+    A worker that runs executes it, after it has taken up an edit that lies on disk; several do one after the
+    other. Without one it runs in a child process, and what the plugin prints goes to stderr.
+    With --json the result is wrapped in an object; `hotplug run NAME --help` shows the parameters;
+    --worker and --local go before NAME.
 
     \b
     Examples:
       hotplug test-plugin my_plugin --message "hello" --count 3
       hotplug run greeter --name Ada --language fr
+      hotplug run --worker blue greeter
     """
     rest = list(arguments)
-    as_json = False
-    while rest[:1] == ["--json"]:
-        as_json = bool(rest.pop(0))
+    as_json, local, workers = _options(rest)
     name = rest.pop(0) if rest and not rest[0].startswith("-") else ""
     wants_help = bool({"-h", "--help"} & set(rest))
     if not name:
@@ -59,18 +64,50 @@ def test_plugin(ctx: click.Context, arguments: tuple[str, ...]) -> int:
             raise click.UsageError("Missing argument 'NAME'. 'hotplug list' shows the plugins.", ctx)
         say(ctx.get_help())
         return 0
-    plugin = plugins_on_disk([name])[0]
+    clients = [] if wants_help else workers_or_none(workers, local=local)
+    known = [plugin for plugin in plugins_on_disk() if plugin.name == name] if clients else plugins_on_disk([name])
     if wants_help:
         say(ctx.get_help())
-        say(_parameters(plugin))
+        say(_parameters(known[0]))
         return 0
-    if "--json" in rest and "json" not in plugin.manifest.parameters:
+    declared = known[0].manifest.parameters if known else {}
+    if "--json" in rest and "json" not in declared:
         as_json = True
         rest.remove("--json")
-    given = parse_arguments(rest, plugin.manifest.parameters)
+    given = parse_arguments(rest, declared)
+    if clients:
+        return _in_workers(clients, name, given, as_json)
     with supervised(name, partial(_execute, name, given, as_json=as_json)) as text:
         say(text)
     return 0
+
+
+def _options(rest: list[str]) -> tuple[bool, bool, list[str]]:
+    """Take our own options off the front: what follows the plugin's name is the plugin's."""
+    as_json, local, workers = False, False, []
+    while rest and rest[0].startswith("--"):
+        word, has_value, value = rest[0].partition("=")
+        if word == "--json" and not has_value:
+            as_json = True
+        elif word == "--local" and not has_value:
+            local = True
+        elif word == "--worker":
+            if not has_value and len(rest) < 2:
+                raise click.UsageError("Option '--worker' requires an argument.")
+            workers.append(value if has_value else rest.pop(1))
+        else:
+            break
+        del rest[0]
+    return as_json, local, workers
+
+
+def _in_workers(clients: Sequence[Client], name: str, given: dict[str, Any], as_json: bool) -> int:
+    """Let each worker execute it on its newest code; a result a worker."""
+
+    def ask(client: Client) -> Reply:
+        return client.post(f"/plugins/{name}/execute", {"parameters": jsonable(given), "newest": True})
+
+    return across(clients, ask, lambda facts: say(as_text(facts["result"])), as_json=as_json)
 
 
 def _execute(name: str, arguments: dict[str, Any], *, as_json: bool) -> str:

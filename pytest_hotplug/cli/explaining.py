@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import click
 
+from pytest_hotplug.cli.across import across, addressed, local_option, worker_option
 from pytest_hotplug.cli.ondisk import plugin_argument, plugins_on_disk
 from pytest_hotplug.cli.output import directory_option, json_line, json_option, say, shortened
 from pytest_hotplug.cli.serving import manager_of_project
-from pytest_hotplug.cli.statedir import no_worker
 from pytest_hotplug.cli.supervised import supervised
 from pytest_hotplug.reloader.errors import PluginLoadError, visible
 
@@ -21,23 +21,31 @@ __all__ = ["why"]
 
 @click.command()
 @plugin_argument("name")
-@click.option("--local", is_flag=True, help="Ask in this process: the plugin is imported, and not started.")
+@local_option("Ask in this process: the plugin is imported, and not started.")
+@worker_option
 @directory_option
 @json_option
-def why(name: str, local: bool, as_json: bool) -> int:
+def why(name: str, local: bool, workers: tuple[str, ...], as_json: bool) -> int:
     """Say in a word why this version of a plugin serves, then the facts; who holds old ones, when is the next try.
 
     \b
     Examples:
-      hotplug why greeter --local
+      hotplug why greeter
       hotplug why greeter --local --json
     """
-    plugins_on_disk([name])
     if not local:
-        raise no_worker()
+        clients = addressed(workers, plugins=[name], local=True)
+        return across(clients, lambda client: client.ask(f"/plugins/{name}/why"), _tell, as_json=as_json)
+    if workers:
+        raise click.UsageError("--local and --worker exclude each other")
+    plugins_on_disk([name])
     with supervised(name, partial(_ask, name, as_json=as_json)) as text:
         say(text)
     return 0
+
+
+def _tell(facts: Mapping[str, Any]) -> None:
+    say("\n".join(_lines(facts)))
 
 
 def _ask(name: str, *, as_json: bool) -> str:
@@ -49,7 +57,7 @@ def _ask(name: str, *, as_json: bool) -> str:
     return json_line({"source": "local", **facts}) if as_json else "\n".join(_lines(facts))
 
 
-def _lines(facts: dict[str, Any]) -> Iterator[str]:
+def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
     """Yield the verdict, what it rests on, and whatever else is known."""
     yield facts["verdict"]
     yield f"  {shortened(visible(facts['text']))}"

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
+from pytest_hotplug.cli.across import across, addressed, local_option, worker_option
+from pytest_hotplug.cli.listing import time_of
 from pytest_hotplug.cli.ondisk import plugin_argument, plugins_on_disk
 from pytest_hotplug.cli.output import directory_option, emit_json, json_line, json_option, say, table
 from pytest_hotplug.cli.serving import manager_of_project
-from pytest_hotplug.cli.statedir import known_plugins, no_worker, opened_store, shown
+from pytest_hotplug.cli.statedir import known_plugins, opened_store, shown
 from pytest_hotplug.cli.supervised import supervised
 from pytest_hotplug.cli.verdict import Told
 from pytest_hotplug.reloader.errors import HotplugError, visible
 from pytest_hotplug.reloader.kept import Kept, Notes, Record
 from pytest_hotplug.reloader.outcomes import KeptCurrent, Outcome, Unchanged
+
+if TYPE_CHECKING:
+    from pytest_hotplug.worker.client import Client, Reply
 
 __all__ = ["history", "rollback"]
 
@@ -66,11 +71,11 @@ def _as_facts(name: str, notes: Notes, records: list[Record]) -> dict[str, Any]:
 
 def _show(notes: Notes, records: list[Record]) -> None:
     say("Kept, the newest first:")
-    rows = [(v.version, v.digest[:SHORT], _time(v.kept_at), _marks(v, notes)) for v in notes.versions]
+    rows = [(v.version, v.digest[:SHORT], time_of(v.kept_at), _marks(v, notes)) for v in notes.versions]
     table(("version", "digest", "kept at", ""), rows)
     say("\nWhat happened:")
     columns = ("at", "what", "version", "digest", "by", "")
-    table(columns, [(_time(r.at), r.kind, r.version, r.digest[:SHORT], _by(r), r.message) for r in records])
+    table(columns, [(time_of(r.at), r.kind, r.version, r.digest[:SHORT], _by(r), r.message) for r in records])
     say("(read from disk)")
 
 
@@ -85,10 +90,6 @@ def _by(record: Record) -> str:
     return ", ".join(filter(None, (record.asked_by, record.worker)))
 
 
-def _time(at: float) -> str:
-    return datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M:%S")
-
-
 # -- rollback -----------------------------------------------------------------------------------
 
 
@@ -96,26 +97,45 @@ def _time(at: float) -> str:
 @plugin_argument("name")
 @click.option("--to", metavar="DIGEST", help="The version to serve (default: the one before), by 7 digits or more.")
 @click.option("--end", is_flag=True, help="Serve again what is on disk.")
-@click.option("--local", is_flag=True, help="Do it in this process; the next start of a worker serves that version.")
+@local_option("Do it in this process; the next start of a worker serves that version.")
+@worker_option
 @directory_option
 @json_option
-def rollback(name: str, to: str | None, end: bool, local: bool, as_json: bool) -> int:
+def rollback(name: str, to: str | None, end: bool, local: bool, workers: tuple[str, ...], as_json: bool) -> int:
     """Serve an older good version of a plugin again, until its files change.
 
     \b
     Examples:
-      hotplug rollback greeter --local
-      hotplug rollback greeter --to 3f2a9c1 --local
+      hotplug rollback greeter
+      hotplug rollback greeter --to 3f2a9c1
       hotplug rollback greeter --end --local
     """
     if end and to is not None:
         raise click.UsageError("--to and --end exclude each other")
-    plugins_on_disk([name])
     if not local:
-        raise no_worker()
+        body = {"to": to, "end": end}
+        clients = addressed(workers, plugins=[name], local=True)
+        ask = partial(_ask, f"/plugins/{name}/rollback", body)
+        return across(clients, ask, lambda facts: say(visible(_in_worker(facts))), as_json=as_json)
+    if workers:
+        raise click.UsageError("--local and --worker exclude each other")
+    plugins_on_disk([name])
     with supervised(name, partial(_roll_back, name, to, end=end, as_json=as_json)) as text:
         say(text)
     return 0
+
+
+def _ask(path: str, body: dict[str, Any], client: Client) -> Reply:
+    return client.post(path, body)
+
+
+def _in_worker(facts: Mapping[str, Any]) -> str:
+    name, version = facts["plugin"], f"version {facts['version']} ({(facts['digest'] or '')[:SHORT]})"
+    if facts["outcome"] == "rolled-back":
+        return f"{name}: {version} serves, until the files change or 'hotplug rollback {name} --end'"
+    if facts["outcome"] == "ended":
+        return f"{name}: {version}, which lies on disk, serves"
+    return f"{name}: {version} serves already"
 
 
 def _roll_back(name: str, to: str | None, *, end: bool, as_json: bool) -> str:

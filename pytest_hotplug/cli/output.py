@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any, TextIO, TypeVar
 import click
 
 from pytest_hotplug.reloader.errors import visible
+from pytest_hotplug.worker.results import SCHEMA_VERSION, jsonable
 
 __all__ = [
     "as_text",
@@ -32,10 +32,8 @@ __all__ = [
     "table",
 ]
 
-SCHEMA_VERSION = 1
 NARROW = 60  # columns; below that a table would be all ellipses
 UNBOUNDED = 1000  # columns of a table that goes to a file or a pipe: one line a row
-DEEPEST = 100  # levels of a result; far below what Python's own recursion allows
 LONGEST = 2000  # characters of a line for people
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -107,61 +105,6 @@ def _dumped(value: Any, indent: int | None = None) -> str:
     if text.replace("\n", "").isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
-
-
-def jsonable(value: Any, around: tuple[int, ...] = ()) -> Any:
-    """Return a value as JSON can hold it, whatever it is and does.
-
-    What JSON has no word for (NaN, an object) becomes its repr, a cycle or what lies too deep
-    "...", and an integer that Python won't write in decimal its hexadecimal digits.
-    """
-    try:
-        return _jsonable(value, around)
-    except BaseException:  # noqa: BLE001  # a plugin's object: its methods may raise anything
-        return _repr(value)
-
-
-def _jsonable(value: Any, around: tuple[int, ...]) -> Any:
-    if isinstance(value, int):
-        int.__repr__(value)  # raises for more digits than Python converts
-    if value is None or isinstance(value, (str, int)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else float.__repr__(value)
-    if id(value) in around or len(around) > DEEPEST:
-        return "..."
-    around = (*around, id(value))
-    if isinstance(value, Mapping):
-        items = list(value.items())
-        names = _names([key for key, _ in items])
-        return {name: jsonable(item, around) for name, (_, item) in zip(names, items, strict=True)}
-    if isinstance(value, (list, tuple)):
-        return [jsonable(item, around) for item in value]
-    return repr(value)
-
-
-def _names(keys: Sequence[Any]) -> list[str]:
-    """Return a name for each key, no two the same: 1 and "1" are different keys."""
-    taken = {key for key in keys if isinstance(key, str)}
-    names = []
-    for key in keys:
-        name = key if isinstance(key, str) else _repr(key)
-        while not isinstance(key, str) and name in taken:
-            name = f"{name} ({type(key).__name__})"
-        taken.add(name)
-        names.append(name)
-    return names
-
-
-def _repr(value: Any) -> str:
-    try:
-        return repr(value)
-    except BaseException as error:  # noqa: BLE001  # as in jsonable
-        return (
-            hex(value)
-            if isinstance(value, int)
-            else f"<{type(value).__name__}: its repr raised {type(error).__name__}>"
-        )
 
 
 def plain(value: object) -> str:

@@ -6,9 +6,8 @@ import _thread
 import contextlib
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
@@ -17,8 +16,8 @@ from pytest_hotplug.cli.ondisk import nothing_found
 from pytest_hotplug.cli.output import directory_option, discard, json_line, json_option, say, shortened
 from pytest_hotplug.reloader.errors import HotplugError, PluginDisabled, visible
 from pytest_hotplug.reloader.outcomes import KeptCurrent, Outcome, Reloaded, Unchanged
-from pytest_hotplug.reloader.settings import Settings, read_settings
-from pytest_hotplug.reloader.watching import Batch, Watch, Watching, plugins_touched
+from pytest_hotplug.reloader.settings import read_settings
+from pytest_hotplug.worker.newcomers import and_load_the_rest
 
 if TYPE_CHECKING:
     from pytest_hotplug.default import PluginManager
@@ -71,29 +70,11 @@ def _watch(manager: PluginManager, teller: _Teller) -> None:
     names = manager.discover()
     for name in names:
         teller.tell(_first(manager, name))
-    watch = _and_load_the_rest(manager, lambda name: teller.tell(_first(manager, name)))
+    watch = and_load_the_rest(manager, lambda name: teller.tell(_first(manager, name)))
     manager.start_watching(watch, tell=lambda outcome: teller.tell(_facts(outcome)))
     watching = manager.health()["watching"]
     text = f"hotplug: watching {len(names)} plugin{'s' * (len(names) != 1)} ({watching['reason']}); Ctrl-C ends"
     teller.tell({"event": "watching", **watching, "plugins": len(names), "text": text})
-
-
-def _and_load_the_rest(manager: PluginManager, load: Callable[[str], None]) -> Watch:
-    """Return the manager's watch, which after each batch also loads what is new or was broken until now."""
-    start = manager.default_watch
-    assert start is not None, "the front door of the package has set it"
-
-    def watch(paths: Sequence[Path], on_batch: Callable[[Batch], None], settings: Settings) -> Watching:
-        def on_any(batch: Batch) -> None:
-            on_batch(batch)
-            places = {name: manager.get_plugin_hot_info(name) for name in manager.discover()}
-            idle = {name: Path(info["path"]) for name, info in places.items() if not info["loaded"]}
-            for name in plugins_touched(batch, idle):
-                load(name)
-
-        return start(paths, on_any, settings)
-
-    return watch
 
 
 def _first(manager: PluginManager, name: str) -> dict[str, Any]:

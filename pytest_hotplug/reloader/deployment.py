@@ -40,21 +40,26 @@ class Deployed:
     changed: bool
 
 
-def deploy(found: Found, source: Path, *, lock: Path, check: Callable[[Path], None], dry_run: bool = False) -> Deployed:
+def deploy(
+    found: Found, source: Path, *, lock: Path, check: Callable[[Path], None],
+    confirm: Callable[[], None] = lambda: None, dry_run: bool = False,
+) -> Deployed:  # fmt: skip
     """Replace the directory of a plugin by a copy of `source`; `found` need not exist yet.
 
-    `check` is given the staged copy and raises to refuse it; `lock` is a file that keeps a second
-    deployment of the plugin out. With `dry_run` everything happens but the exchange. Raises
-    UsageError `[deploy-running]`, `[no-exchange]`, OSError, PluginFault, and what `check` raises:
+    `check` is given the staged copy and raises to refuse it, `confirm` is asked once the copy lies in
+    place and raises to have it taken back; `lock` is a file that keeps a second deployment of the
+    plugin out. With `dry_run` everything happens but the exchange. Raises UsageError
+    `[deploy-running]`, `[no-exchange]`, OSError, PluginFault, and what `check` and `confirm` raise:
     then everything is as it was.
     """
     with _alone(found, lock), _staged(found, source) as staged:
         new = snapshot(staged, plugin=found.name)
         check(staged)
-        old = _in_place(found)
+        old = _lies_there(found)
         changed = old is None or old.files != new.files
         if changed and not dry_run:
-            _put(staged, found.path)
+            with _in_place_of(found.path, staged):
+                confirm()
         return Deployed(found.name, old.digest if old else "", new.digest, changed)
 
 
@@ -100,7 +105,7 @@ def _staged(found: Found, source: Path) -> Iterator[Path]:
         shutil.rmtree(place)
 
 
-def _in_place(found: Found) -> Snapshot | None:
+def _lies_there(found: Found) -> Snapshot | None:
     """Read what is to be replaced; one that can't be read is replaced all the same."""
     try:
         return snapshot(found.path, plugin=found.name)
@@ -108,10 +113,15 @@ def _in_place(found: Found) -> Snapshot | None:
         return None
 
 
-def _put(staged: Path, place: Path) -> None:
-    if place.is_symlink() or place.exists():
-        exchange(staged, place)
-        if staged.is_symlink():  # the plugin was a link to a release, which is not ours to remove
-            staged.unlink()
-    else:
-        os.rename(staged, place)
+@contextmanager
+def _in_place_of(place: Path, staged: Path) -> Iterator[None]:
+    """Let the staged copy lie at `place`; whatever the block raises puts back what lay there."""
+    replaces = place.is_symlink() or place.exists()
+    exchange(staged, place) if replaces else os.rename(staged, place)
+    try:
+        yield
+    except BaseException:
+        exchange(staged, place) if replaces else os.rename(place, staged)
+        raise
+    if replaces and staged.is_symlink():  # the plugin was a link to a release, which is not ours to remove
+        staged.unlink()

@@ -73,13 +73,14 @@ class LoopThread:
         if own is not None and threading.current_thread() is own.thread:
             work.close()
             raise UsageError("an async plugin function was run from the manager's own loop; await it", "inside-loop")
-        future = self._begin(work, who)
+        future = self.begin(work, who)
         result, error = future.result()
         if error is not None:
             raise error
         return result
 
-    def _begin(self, work: Coroutine[Any, Any, Any], who: str) -> Future[tuple[Any, BaseException | None]]:
+    def begin(self, work: Coroutine[Any, Any, Any], who: str) -> Future[tuple[Any, BaseException | None]]:
+        """Let a coroutine of `who` begin; the future gives its result, or the exit or interrupt that it raised."""
         while True:
             with self._lock:
                 if self._own is None or self._own.is_over:

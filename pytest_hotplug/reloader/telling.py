@@ -69,6 +69,7 @@ class Telling:
         if slot.refusal is not None:
             return self.kept(slot, _reason(slot, slot.refusal.fault), error=slot.refusal.fault)
         serving = self._registry.serving.get(slot.name)
+        LOG.info("hotplug.same_content", extra={"plugin": slot.name, "text": "same content, not reloaded"})
         return Unchanged(name=slot.name, serving=serving.number if serving else None, reason="same-content")
 
     def tell(self, slot: Slot, fault: Fault) -> None:

@@ -1,0 +1,122 @@
+"""`hotplug events`: what happened to plugins, and what happens now."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pytest_hotplug.cli.across import addressed, local_option, worker_option
+from pytest_hotplug.cli.listing import time_of
+from pytest_hotplug.cli.ondisk import plugin_argument
+from pytest_hotplug.cli.output import directory_option, emit_json, json_option, say, shortened
+from pytest_hotplug.cli.statedir import known_plugins, opened_store
+from pytest_hotplug.reloader.errors import HotplugError, visible
+from pytest_hotplug.reloader.pauses import duration
+from pytest_hotplug.worker.journal import past
+
+if TYPE_CHECKING:
+    from pytest_hotplug.worker.client import Client
+
+__all__ = ["events"]
+
+SHORT = 12
+
+
+@click.command()
+@plugin_argument("name", required=False)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what happens, until Ctrl-C.")
+@click.option("--since", metavar="TIME", help="Only what happened within TIME: 90s, 30m, 2h, 7d.")
+@click.option("--tail", type=click.IntRange(min=0), metavar="N", help="Only the last N.")
+@local_option("Read the state directory; no worker is asked.")
+@worker_option
+@directory_option
+@json_option
+def events(
+    name: str | None, follow: bool, since: str | None, tail: int | None, local: bool, workers: tuple[str, ...],
+    as_json: bool,
+) -> int:  # fmt: skip
+    """Show what became of plugins' versions, over restarts, with who asked; the oldest first.
+
+    \b
+    Examples:
+      hotplug events
+      hotplug events greeter --since 1h
+      hotplug events -f --tail 10
+    """
+    start = None if since is None else time.time() - duration(since)
+    if local:
+        if follow or workers:
+            raise click.UsageError("--local excludes --follow and --worker")
+        _show_disk(name, start, tail, as_json)
+        return 0
+    clients = addressed(workers, plugins=[name] if name else [], local=True)
+    query = {k: v for k, v in {"plugin": name, "since": start, "tail": tail}.items() if v is not None}
+    _show_past(clients, query, as_json)
+    if follow:
+        _follow(clients, {"plugin": name} if name else {}, as_json)
+    return 0
+
+
+def _show_disk(name: str | None, since: float | None, tail: int | None, as_json: bool) -> None:
+    with opened_store() as store:
+        if name is not None:
+            known_plugins(store, name)
+        found = past(store, name, since=since, tail=tail)
+    for facts in found:
+        _tell({"source": "disk", **facts}, as_json)
+
+
+def _show_past(clients: Sequence[Client], query: Mapping[str, Any], as_json: bool) -> None:
+    """Show what lies in the state directory, which all workers share: one of them is asked."""
+    reply = clients[0].ask("/events", query)
+    if not reply.ok:
+        raise HotplugError(reply.text)
+    names = {client.name for client in clients}
+    for facts in reply.facts["events"]:
+        if len(names) == 1 or facts.get("worker") in (None, *names):
+            _tell({"source": "worker", **facts}, as_json)
+
+
+def _follow(clients: Sequence[Client], query: Mapping[str, Any], as_json: bool) -> None:
+    """Tell what happens in all workers, in the order in which it is heard, until the last has ended."""
+    heard: queue.SimpleQueue[dict[str, Any] | HotplugError | None] = queue.SimpleQueue()
+
+    def listen(client: Client) -> None:
+        try:
+            for facts in client.follow(query):
+                heard.put(facts)
+        except HotplugError as error:
+            heard.put(error)
+        finally:
+            heard.put(None)
+
+    for client in clients:
+        threading.Thread(target=listen, args=(client,), daemon=True).start()
+    listening = len(clients)
+    with contextlib.suppress(KeyboardInterrupt):
+        while listening:
+            told = heard.get()
+            if told is None:
+                listening -= 1
+            elif isinstance(told, HotplugError):
+                say(f"hotplug: {told}", err=True)
+            else:
+                told.pop("schema_version", None)
+                _tell({"source": "worker", **told}, as_json)
+
+
+def _tell(facts: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        emit_json(facts)
+        return
+    version = " ".join(filter(None, (facts.get("version"), facts.get("digest", "")[:SHORT])))
+    by = f" (asked by: {facts['asked_by']})" if facts.get("asked_by") else ""
+    on = f" [{facts['worker']}]" if facts.get("worker") else ""
+    message = f": {facts['message']}" if facts.get("message") else ""
+    say(shortened(visible(f"{time_of(facts['at'])}{on} {facts['plugin']} {facts['kind']} {version}{by}{message}")))

@@ -1,0 +1,130 @@
+"""uvicorn on a thread of its own, behind a protocol that looks at who connects before it reads a byte.
+
+What is sent slowly, or never, or is no HTTP, costs one connection for a few seconds and nobody else
+anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+from pytest_hotplug.worker.extra import extra_missing
+from pytest_hotplug.worker.listening import peer_of
+
+try:
+    import uvicorn
+    from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+except ImportError as error:
+    raise extra_missing(error) from None
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+__all__ = ["Server"]
+
+LOG = logging.getLogger("hotplug")
+PATIENCE = 5.0  # seconds for a request's head to arrive, and for an idle connection
+MOST_CONNECTIONS = 512
+HEAD = 16 * 1024  # bytes of a request's head
+LEAVING = 2.0  # seconds that open connections have when the server ends
+
+
+class _Checked(H11Protocol):
+    """HTTP/1.1 for peers that may command us; whoever sends no whole request in time is let go."""
+
+    _waits: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        connection = transport.get_extra_info("socket")
+        if connection is not None and connection.family == getattr(socket, "AF_UNIX", None):
+            peer = peer_of(connection)
+            if peer is not None:
+                self.client = (str(peer), peer.pid)
+            if peer is not None and not peer.may_command:
+                LOG.warning("hotplug.peer_refused", extra={"text": f"{peer} may not command this worker"})
+                transport.abort()
+                return
+        if len(self.connections) > MOST_CONNECTIONS:
+            transport.abort()
+            return
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait_no_more()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        """Start the clock where a request is due; it stands while one is answered."""
+        if self._is_answering():
+            self._wait_no_more()
+        elif self._waits is None and self.timeout_keep_alive_task is None:
+            self._waits = self.loop.call_later(PATIENCE, self._late)
+
+    def _wait_no_more(self) -> None:
+        if self._waits is not None:
+            self._waits.cancel()
+            self._waits = None
+
+    def _late(self) -> None:
+        self._waits = None
+        if not self._is_answering():
+            self.transport.abort()
+
+    def _is_answering(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle  # None until the first request
+        return cycle is not None and not cycle.response_complete
+
+
+class Server:
+    """Serves an application on a socket that listens already, until `stop`."""
+
+    def __init__(self, app: Starlette, ours: socket.socket, name: str) -> None:
+        config = uvicorn.Config(
+            app,
+            http=_Checked,
+            loop="asyncio",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            h11_max_incomplete_event_size=HEAD,
+            timeout_keep_alive=int(PATIENCE),
+            timeout_graceful_shutdown=int(LEAVING),
+        )
+        self._server = uvicorn.Server(config)
+        self._socket = ours
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Serve from now on; connections that waited are taken."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let open connections end, as far as they do so within two seconds, and join the thread."""
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join(LEAVING + 1.0)
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether anybody is served."""
+        return self._thread.is_alive()
+
+    def _serve(self) -> None:
+        try:
+            asyncio.run(self._server.serve(sockets=[self._socket]))
+        except BaseException:  # its end is told by the process, which looks at `alive`
+            LOG.exception("hotplug.server_ended")
