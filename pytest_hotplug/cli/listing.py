@@ -113,4 +113,4 @@ def _show(facts: Mapping[str, Any]) -> None:
     for key, value in facts.items():
         if value not in (None, "", [], {}) and key != "worker":
             shown = time_of(value) if key == "load_time" else plain(value)
-            say(f"{key.replace('_', ' ') + ':':<19}{shown}")
+            say(f"{key + ':':<19}{shown}")

@@ -44,7 +44,7 @@ class RunDir:
         """Return the names of which a socket lies there, whether or not anybody listens."""
         try:
             return sorted(entry[: -len(".sock")] for entry in os.listdir(self.path) if entry.endswith(".sock"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def live(self) -> list[str]:

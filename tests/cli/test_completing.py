@@ -30,7 +30,7 @@ def test_commands_and_plugins_are_completed(user: User) -> None:
     """`hotplug st<TAB>` offers commands, `hotplug status gr<TAB>` plugins; broken settings offer nothing."""
     user.plugin("greeter")
     user.plugin("ticker")
-    assert complete(user, "hotplug st", 1) == ["status"]
+    assert complete(user, "hotplug st", 1) == ["start", "status", "stop"]
     for command in ("status", "deploy", "digest", "enable", "history", "remove", "rollback", "verify", "wait", "why"):
         assert complete(user, f"hotplug {command} gr", 2) == ["greeter"]
     user.write("hotplug.toml", "broken")
