@@ -166,7 +166,8 @@ class _Worker:
 
     def _tell_outcome(self, outcome: Outcome) -> None:
         facts = outcome_facts(outcome)
-        self._say({"event": facts["outcome"], **facts})
+        first = facts["outcome"] == "reloaded" and outcome.serving == 1
+        self._say({"event": "loaded" if first else facts["outcome"], **facts})
 
     def _serve(self, plugins: int, failed: list[str]) -> int | None:
         """Say that the worker serves; end it where every plugin was required and one failed."""

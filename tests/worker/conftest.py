@@ -1,7 +1,24 @@
-"""Tests of the worker get the reloader's workshop, and must leave the process as they found it."""
+"""A project with plugins at a path that is short enough for sockets, and workers that end with the test."""
 
 from __future__ import annotations
 
-from tests.reloader.conftest import shop
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
-__all__ = ["shop"]
+import pytest
+
+from tests.cli.terminal import User
+from tests.testing.watched import delete
+
+
+@pytest.fixture
+def user() -> Iterator[User]:
+    """Give the test somebody at a shell in a directory with a short name; nothing of it stays."""
+    here = Path(tempfile.mkdtemp(prefix="hp-"))
+    user = User(here)
+    try:
+        yield user
+    finally:
+        user.types("stop", "--timeout", "0")
+        delete(here)

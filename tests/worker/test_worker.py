@@ -1,0 +1,303 @@
+"""The long-running process: it starts, serves the newest good code, and stops without dropping a call."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+
+import pytest
+
+from tests.cli.terminal import GREET, User, wait_for
+from tests.worker.serving import asked, posted, serving, socket_of
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers are commanded over unix sockets")
+WAITS = """\
+import pathlib, time
+
+def run(name: str = "world"):
+    here = pathlib.Path(__file__).parent
+    (here / "begun.txt").touch()
+    while not (here / "go.txt").exists():
+        time.sleep(0.01)
+    return {"text": f"waited for {name}"}
+"""
+
+
+def in_flight(user: User) -> tuple[threading.Thread, list[int]]:
+    """Begin a call that lasts until go.txt is there; return the thread and where its answer's status will be."""
+    codes: list[int] = []
+    call = threading.Thread(target=lambda: codes.append(posted(user, "/plugins/slow/execute").status_code))
+    call.start()
+    wait_for(user.here / "plugins/slow/begun.txt")
+    return call, codes
+
+
+def test_R13_a_worker_starts_with_hot_reload_on(user: User) -> None:
+    """I start it, edit a plugin, and the next call runs the new code; nobody restarted anything."""
+    user.plugin("greeter")
+    with serving(user) as worker:
+        assert asked(user, "/worker").json()["hot_reload_enabled"] is True
+        assert posted(user, "/plugins/greeter/execute").json()["result"] == {"text": "hello world"}
+        user.plugin("greeter", GREET.replace("hello", "goodbye"))
+        told = worker.until(event="reloaded")
+        assert (told["plugin"], told["serving"]) == ("greeter", 2)
+        answer = posted(user, "/plugins/greeter/execute").json()
+        assert (answer["result"], answer["generation"]) == ({"text": "goodbye world"}, 2)
+
+
+def test_a_broken_version_is_refused_and_the_last_good_one_serves(user: User) -> None:
+    """A syntax error costs nobody an answer; it is told, and mended by putting the file back."""
+    user.plugin("greeter")
+    with serving(user) as worker:
+        user.plugin("greeter", "def run(:\n")
+        assert "[syntax-error]" in worker.until(event="kept")["text"]
+        assert posted(user, "/plugins/greeter/execute").json()["result"] == {"text": "hello world"}
+        assert asked(user, "/health").json()["status"] == "degraded"
+        user.plugin("greeter")
+        worker.until(event="unchanged")
+        assert asked(user, "/health").json()["status"] == "ok"
+
+
+def test_a_plugin_that_is_broken_at_the_start_does_not_stop_the_others(user: User) -> None:
+    """The worker serves what it can, and is not ready: something is missing."""
+    user.plugin("greeter")
+    user.plugin("broken", "def run(:\n")
+    with serving(user) as worker:
+        ready = asked(user, "/health/ready")
+        assert (ready.status_code, ready.json()["missing"]) == (503, ["broken"])
+        assert asked(user, "/health/live").status_code == 200
+        assert posted(user, "/plugins/greeter/execute").status_code == 200
+        assert posted(user, "/plugins/broken/execute").status_code == 503
+        user.plugin("broken")
+        worker.until(event="loaded", plugin="broken")
+        assert asked(user, "/health/ready").status_code == 200
+
+
+def test_where_every_plugin_is_required_a_broken_one_ends_the_start(user: User) -> None:
+    """--require-all: exit code 1, and nothing is left running."""
+    user.plugin("greeter")
+    user.plugin("broken", "def run(:\n")
+    ran = user.types("start", "--require-all")
+    assert ran.code == 1
+    assert "not every plugin could be loaded: broken [not-loaded]" in ran.out
+    assert not socket_of(user).exists()
+
+
+def test_a_version_that_was_good_before_serves_after_a_restart(user: User) -> None:
+    """Broken while nobody served: the worker starts with the copy of the last good version."""
+    user.plugin("greeter")
+    with serving(user) as worker:
+        worker.end(signal.SIGTERM)
+    user.plugin("greeter", "def run(:\n")
+    with serving(user):
+        assert posted(user, "/plugins/greeter/execute").json()["result"] == {"text": "hello world"}
+        assert asked(user, "/plugins/greeter").json()["state"] == "degraded"
+
+
+def test_a_new_plugin_is_loaded_as_it_comes(user: User) -> None:
+    """I copy a directory in, and it serves before anybody calls it."""
+    user.plugin("greeter")
+    with serving(user) as worker:
+        user.plugin("second")
+        worker.until(event="loaded", plugin="second")
+        assert asked(user, "/plugins/second").json()["state"] == "serving"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_running_calls_finish(user: User, number: int) -> None:
+    """The call that runs gets its answer, new ones are refused, then the process ends with 0."""
+    user.plugin("slow", WAITS)
+    with serving(user) as worker:
+        call, codes = in_flight(user)
+        worker.process.send_signal(number)
+        worker.until(event="stopping")
+        refused = posted(user, "/plugins/slow/execute")
+        assert (refused.status_code, refused.json()["slug"]) == (503, "worker-stopping")
+        (user.here / "plugins/slow/go.txt").touch()
+        call.join()
+        assert codes == [200]
+        assert worker.process.wait(60) == 0
+    assert sorted(p.name for p in socket_of(user).parent.iterdir()) == ["worker.lock"]
+
+
+def test_a_second_signal_leaves_and_names_the_calls(user: User) -> None:
+    """Who asks twice is obeyed: exit code 1, and the call that was lost is named."""
+    user.plugin("slow", WAITS)
+    with serving(user) as worker:
+        call, _ = in_flight_lost(user)
+        worker.process.send_signal(signal.SIGTERM)
+        worker.until(event="stopping")
+        worker.process.send_signal(signal.SIGTERM)
+        assert "slow: a call that runs since" in worker.until(event="left")["text"]
+        assert worker.process.wait(60) == 1
+        call.join()
+    assert sorted(p.name for p in socket_of(user).parent.iterdir()) == ["worker.lock"]
+
+
+def in_flight_lost(user: User) -> tuple[threading.Thread, list[str]]:
+    """Begin a call as `in_flight` does, whose worker ends under it."""
+    import httpx
+
+    errors: list[str] = []
+
+    def ask() -> None:
+        try:
+            posted(user, "/plugins/slow/execute")
+        except httpx.HTTPError as error:
+            errors.append(type(error).__name__)
+
+    call = threading.Thread(target=ask)
+    call.start()
+    wait_for(user.here / "plugins/slow/begun.txt")
+    return call, errors
+
+
+def test_past_the_time_to_stop_the_worker_leaves_and_names_the_calls(user: User) -> None:
+    """`hotplug stop --timeout` is a promise: it ends, exit code 1, and says what it left."""
+    user.plugin("slow", WAITS)
+    with serving(user) as worker:
+        call, _ = in_flight_lost(user)
+        ran = user.types("stop", "--timeout", "0.2")
+        assert ran.code == 1
+        assert "slow: a call that runs since" in ran.err
+        assert "[calls-left]" in ran.err
+        assert worker.process.wait(60) == 1
+        call.join()
+
+
+def test_on_unload_that_hangs_can_not_keep_the_worker(user: User) -> None:
+    """The process ends when its time is over, whatever a plugin does at its end."""
+    user.plugin("stuck", GREET + "\ndef on_unload():\n    import threading\n    threading.Event().wait()\n")
+    with serving(user) as worker:
+        ran = user.types("stop", "--timeout", "0.5")
+        assert ran.code == 1
+        assert "does not end" in ran.err
+        assert worker.process.wait(60) == 1
+
+
+def test_a_second_worker_of_the_same_name_is_refused(user: User) -> None:
+    """It says which process is in the way and what to do; the first one serves on."""
+    user.plugin("greeter")
+    with serving(user) as worker:
+        ran = user.types("start")
+        assert ran.code == 1
+        assert f"(process {worker.process.pid})" in ran.err
+        assert "[already-running]" in ran.err
+        assert posted(user, "/plugins/greeter/execute").status_code == 200
+
+
+def test_a_killed_worker_is_replaced_by_the_next(user: User) -> None:
+    """After kill -9 nothing must be cleaned up by hand, and the commands see that nobody runs."""
+    user.plugin("greeter")
+    with serving(user) as worker:
+        worker.end(signal.SIGKILL)
+    assert socket_of(user).exists()
+    assert "[no-worker]" in user.types("reload", "greeter").err
+    with serving(user):
+        assert posted(user, "/plugins/greeter/execute").status_code == 200
+
+
+def test_async_entries_wait_beside_each_other(user: User) -> None:
+    """More async calls wait at once than there are threads; each gets its answer."""
+    user.plugin(
+        "meeting",
+        "import asyncio\nhere = asyncio.Barrier(4)\n\nasync def run():\n    await here.wait()\n    return 'met'\n",
+        {"version": "1.0"},
+    )
+    with serving(user, "--threads", "1"):
+        results: list[str] = []
+        calls = [
+            threading.Thread(target=lambda: results.append(posted(user, "/plugins/meeting/execute").json()["result"]))
+            for _ in range(4)
+        ]
+        for call in calls:
+            call.start()
+        for call in calls:
+            call.join()
+        assert results == ["met"] * 4
+
+
+def test_an_entry_that_raises_is_told_with_its_place(user: User) -> None:
+    """The caller gets file and line of the plugin, none of our frames; the worker serves on."""
+    user.plugin("greeter", "def run():\n    raise KeyError('no such name')\n", {"version": "1.0"})
+    with serving(user):
+        answer = posted(user, "/plugins/greeter/execute")
+        assert answer.status_code == 500
+        assert "plugins/greeter/main.py:2  KeyError: 'no such name'" in answer.json()["error"]
+        assert "pytest_hotplug" not in answer.json()["error"]
+
+
+def test_systemd_is_told_of_start_settings_and_end(user: User) -> None:
+    """READY, RELOADING with the clock that systemd wants, READY again, STOPPING."""
+    user.plugin("greeter")
+    path = user.here / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+        told.bind(str(path))
+        told.settimeout(60)
+        with serving(user, NOTIFY_SOCKET=str(path)) as worker:
+            assert told.recv(4096).startswith(b"READY=1\n")
+            user.write("hotplug.toml", 'log_level = "debug"\nplugin_dirs = ["elsewhere"]\n')
+            worker.process.send_signal(signal.SIGHUP)
+            reloading = dict(line.split(b"=") for line in told.recv(4096).split(b"\n"))
+            assert reloading[b"RELOADING"] == b"1"
+            assert int(reloading[b"MONOTONIC_USEC"]) > 0
+            assert told.recv(4096).startswith(b"READY=1\n")
+            said = worker.until(event="settings")["text"]
+            assert "took over log_level" in said
+            assert "a restart is needed for plugin_dirs" in said
+            worker.process.send_signal(signal.SIGTERM)
+            assert told.recv(4096).startswith(b"STOPPING=1\n")
+            assert worker.process.wait(60) == 0
+
+
+def test_settings_that_are_wrong_change_nothing(user: User) -> None:
+    """A typo in the file is told at SIGHUP; the worker serves on as before."""
+    user.plugin("greeter")
+    with serving(user) as worker:
+        user.write("hotplug.toml", "no_such_setting = 1\n")
+        worker.process.send_signal(signal.SIGHUP)
+        assert "settings are as before" in worker.until(event="settings")["text"]
+        assert posted(user, "/plugins/greeter/execute").status_code == 200
+
+
+def test_a_detached_worker_outlives_the_command(user: User) -> None:
+    """The command returns once it serves; `hotplug stop` ends it."""
+    user.plugin("greeter")
+    ran = user.types("start", "--detach", "--json")
+    assert ran.code == 0
+    try:
+        assert ran.json["event"] == "serving"
+        assert os.getsid(ran.json["pid"]) == ran.json["pid"]
+        assert posted(user, "/plugins/greeter/execute").status_code == 200
+    finally:
+        assert user.types("stop").code == 0
+
+
+def test_a_detached_worker_that_can_not_start_says_why(user: User) -> None:
+    """Nothing runs on in secret, and the reason is not in a log that I have to find."""
+    user.plugin("greeter", "def run(:\n")
+    ran = user.types("start", "--detach", "--require-all")
+    assert ran.code == 1
+    assert "not every plugin could be loaded: greeter" in ran.err
+
+
+def test_what_plugins_print_does_not_mix_with_our_lines(user: User) -> None:
+    """stdout stays JSON lines, whatever a plugin prints."""
+    user.plugin("loud", "print('at import')\n\ndef run():\n    print('in a call')\n    return 1\n", {"version": "1"})
+    with serving(user) as worker:
+        assert posted(user, "/plugins/loud/execute").json()["result"] == 1
+        worker.process.send_signal(signal.SIGTERM)
+        worker.until(event="stopped")
+
+
+def test_without_the_extra_the_command_says_what_to_install(user: User) -> None:
+    """A clear line with the remedy, no traceback."""
+    user.plugin("greeter")
+    user.write("broken/starlette.py", "raise ImportError('none', name='starlette')\n")
+    ran = user.types("start", PYTHONPATH=os.pathsep.join([str(user.here / "broken"), *sys.path]))
+    assert ran.code == 1
+    assert "starlette is not installed" in ran.err
+    assert "pip install 'pytest-hotplug[worker]'" in ran.err
