@@ -116,7 +116,9 @@ class _Worker:
             ours = listening.listen(path)
             stack.callback(listening.close, ours, path, os.lstat(path).st_ino)
             sys.path[:0] = [str((self._project.root / place).resolve()) for place in self._settings.pythonpath]
-            self._manager = PluginManager.from_settings(self._settings, self._project.root, keeps="on-disk")
+            self._manager = PluginManager.from_settings(
+                self._settings, self._project.root, keeps="on-disk", worker=self._name
+            )
             self._metrics = Metrics(self._manager)
             self._calls = Calls(self._manager, self._metrics, threads=self._options.threads, most=MOST_CALLS)
             self._feed = Feed(self._manager, self._name)

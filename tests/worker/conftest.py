@@ -10,6 +10,7 @@ import pytest
 
 from tests.cli.terminal import User
 from tests.testing.watched import delete
+from tests.worker.serving import serving
 
 
 @pytest.fixture
@@ -21,4 +22,17 @@ def user() -> Iterator[User]:
         yield user
     finally:
         user.types("stop", "--timeout", "0")
+        delete(here)
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[User]:
+    """Give the tests of a module one worker that serves a plugin `greeter`; who changes it puts it back."""
+    here = Path(tempfile.mkdtemp(prefix="hp-"))
+    user = User(here)
+    user.plugin("greeter")
+    try:
+        with serving(user):
+            yield user
+    finally:
         delete(here)

@@ -35,7 +35,7 @@ def in_flight(user: User) -> tuple[threading.Thread, list[int]]:
     return call, codes
 
 
-def test_R13_a_worker_starts_with_hot_reload_on(user: User) -> None:
+def test_r13_a_worker_starts_with_hot_reload_on(user: User) -> None:
     """I start it, edit a plugin, and the next call runs the new code; nobody restarted anything."""
     user.plugin("greeter")
     with serving(user) as worker:
