@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["list_plugins", "status", "time_of"]
 
 SHORT = 12  # digits of a digest that people are shown
-COLUMNS = ("plugin", "version", "generation", "digest", "loaded at", "reloads", "updates", "state", "")
+NARROW = 8  # the same where a row has much to tell
+COLUMNS = ("plugin", "version", "gen", "digest", "loaded at", "reloads", "updates", "state", "")
 
 
 def time_of(at: float | None) -> str:
@@ -60,10 +62,16 @@ def _list_of_workers(clients: Sequence[Client], as_json: bool) -> int:
 
 
 def _row(plugin: Mapping[str, Any]) -> list[object]:
-    digest, loaded = (plugin["digest"] or "")[:SHORT], time_of(plugin["load_time"])
+    digest, loaded = (plugin["digest"] or "")[:NARROW], _short_time(plugin["load_time"])
     updates = "yes" if plugin["has_updates"] else ""
     known = (plugin["name"], plugin["version"], plugin["generation"], digest, loaded)
     return [*known, plugin["reload_count"], updates, plugin["state"], plugin["error"]]
+
+
+def _short_time(at: float | None) -> str:
+    """Return the time of today, the date of any other day: a row fits into 80 columns."""
+    day, _, hour = time_of(at).partition(" ")
+    return hour if day == time_of(time.time()).partition(" ")[0] else day
 
 
 def _list_on_disk(as_json: bool) -> int:
@@ -110,7 +118,7 @@ def status(name: str, workers: tuple[str, ...], as_json: bool) -> int:
 
 
 def _show(facts: Mapping[str, Any]) -> None:
-    for key, value in facts.items():
-        if value not in (None, "", [], {}) and key != "worker":
-            shown = time_of(value) if key == "load_time" else plain(value)
-            say(f"{key + ':':<19}{shown}")
+    shown = {key: value for key, value in facts.items() if value not in (None, "", [], {}) and key != "worker"}
+    width = max(map(len, shown)) + 3
+    for key, value in shown.items():
+        say(f"{key + ':':<{width}}{time_of(value) if key == 'load_time' else plain(value)}")

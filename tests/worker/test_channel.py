@@ -16,6 +16,7 @@ import pytest
 from pytest_hotplug.reloader.errors import HotplugError
 from pytest_hotplug.worker import listening
 from pytest_hotplug.worker.openapi import ENDPOINTS
+from pytest_hotplug.worker.run_dir import answers
 from tests.cli.terminal import User
 from tests.worker.serving import asked, client, posted, serving, socket_of
 
@@ -111,7 +112,7 @@ def test_s31_what_a_killed_worker_left_is_replaced(user: User) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
     ours = listening.listen(path)
-    assert listening.answers(path)
+    assert answers(path)
     listening.close(ours, path, os.lstat(path).st_ino)
     assert not path.exists()
 
