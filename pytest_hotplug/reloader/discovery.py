@@ -12,7 +12,7 @@ import sysconfig
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.machinery import PathFinder
+from importlib.machinery import PathFinder, all_suffixes
 from pathlib import Path
 
 from pytest_hotplug.reloader.errors import Fault, PluginFault, UsageError
@@ -115,7 +115,16 @@ def check_public_name(found: Found) -> None:
 
 def _installed(name: str) -> bool:
     """Tell whether an installed distribution offers a module of this name."""
-    return PathFinder.find_spec(name, list(_installed_places())) is not None
+    places = _installed_places()
+    # Python's finder lists directories anew after an invalidate_caches(): it is asked only where there is such a file.
+    there = any(os.path.exists(f"{place}{os.sep}{name}{suffix}") for place in places for suffix in _suffixes())
+    return there and PathFinder.find_spec(name, list(places)) is not None
+
+
+@cache
+def _suffixes() -> tuple[str, ...]:
+    """Return what a module's name is followed by on disk: nothing for a package's directory."""
+    return ("", *all_suffixes())
 
 
 @cache

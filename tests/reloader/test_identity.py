@@ -384,7 +384,7 @@ def test_without_a_package_a_plugin_is_a_top_level_package(shop: Workshop) -> No
     assert name not in sys.modules
 
 
-@pytest.mark.parametrize("name", ["json", "pytest"])
+@pytest.mark.parametrize("name", ["json", "pytest", "py"])
 def test_without_a_package_no_plugin_may_hide_a_module(shop: Workshop, name: str) -> None:
     """S2: a plugin named like a standard or installed module is refused there, and harmless under a prefix."""
     shop.plugin(name, "def run(): return 'plugin'\n")
