@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import inspect
+import types
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
 
 from pytest_hotplug import ParameterError
+from pytest_hotplug.reloader.generation import Entry
 from pytest_hotplug.reloader.manifest import Parameter
 from pytest_hotplug.reloader.parameters import complete
+
+NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 def finish(given: dict[str, Any], declared: dict[str, Any], accepted: Any = None, required: Any = ()) -> dict[str, Any]:
@@ -88,3 +96,37 @@ def test_a_default_that_the_entry_does_not_take_is_left_out() -> None:
     """A manifest may describe more than the function asks for."""
     declared = {"used": {"default": 1}, "unused": {"default": 2}}
     assert finish({}, declared, {"used"}) == {"used": 1}
+
+
+def _plain(a: int, /, b: int, c: int = 1, *more: int, d: int, e: int = 2) -> None: ...
+
+
+def _any(context: object, b: int = 1, **rest: int) -> None: ...
+
+
+def _only_keywords(*, host: object = None, bot: object) -> None: ...
+
+
+def _nothing() -> None: ...
+
+
+@pytest.mark.parametrize("function", [_plain, _any, _only_keywords, _nothing, lambda x, y=1, /, z=2: None])
+def test_what_an_entry_takes_is_read_as_inspect_reads_it(function: Callable[..., object]) -> None:
+    """Whether a function is plain, or carries marks that may speak of another signature, it takes the same."""
+    injectable = frozenset({"context", "host", "bot"})
+    marked = types.FunctionType(function.__code__, globals(), argdefs=function.__defaults__)
+    marked.__kwdefaults__ = function.__kwdefaults__
+    marked.__dict__["mark"] = 1
+    plain, asked = Entry.of(function, injectable), Entry.of(marked, injectable)
+    assert dataclasses.replace(asked, function=function) == plain
+    parameters = inspect.signature(function).parameters.values()
+    assert plain.required == {p.name for p in parameters if p.default is p.empty and p.kind in NAMED}
+
+
+def test_what_a_decorated_entry_takes_is_what_the_function_inside_takes() -> None:
+    """A wrapper that says what it wraps is called as that would be."""
+
+    @functools.wraps(_plain)
+    def wrapper(*args: object, **kwargs: object) -> None: ...
+
+    assert Entry.of(wrapper, frozenset()).accepted == Entry.of(_plain, frozenset()).accepted == frozenset("bcde")
