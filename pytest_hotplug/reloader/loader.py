@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from types import MappingProxyType
@@ -45,7 +46,13 @@ def manifest_of(found: Found, snapshot: Snapshot) -> Manifest:
     if data is None and not _may_lack_manifest(found, snapshot):
         message = f"there is no {name}, and no entry module {found.layout.entry_module or '__init__'!r} either"
         raise PluginFault(Fault(found.name, "no-manifest", message, found.path))
-    return parse_manifest(data, plugin=found.name, path=found.path / name, layout=found.layout)
+    return parse_manifest(data, plugin=found.name, path=_inside(found.path, name), layout=found.layout)
+
+
+@lru_cache(maxsize=1_000)
+def _inside(directory: Path, file: str) -> Path:
+    """Return the path of a plugin's manifest: joining takes its time, and one reload asks for it again and again."""
+    return directory / file
 
 
 def _may_lack_manifest(found: Found, snapshot: Snapshot) -> bool:
@@ -114,7 +121,7 @@ class Loader:
 
     def check(self, found: Found, snapshot: Snapshot, manifest: Manifest) -> EntryPoint | None:
         """Find out what is wrong without executing anything, and return the entry; raises PluginFault."""
-        check_requirements(manifest, plugin=found.name, path=found.path / (manifest.file or "."))
+        check_requirements(manifest, plugin=found.name, path=_inside(found.path, manifest.file or "."))
         entry_point = self._entry_point(found, snapshot, manifest)
         _check_parameters(found, manifest)
         check_public_name(found)
@@ -177,10 +184,11 @@ class Loader:
     # -- building -------------------------------------------------------------------------------
 
     def _entry_point(self, found: Found, snapshot: Snapshot, manifest: Manifest) -> EntryPoint | None:
-        where = found.path / manifest.file if manifest.file else found.path
+        where = _inside(found.path, manifest.file) if manifest.file else found.path
         entry = parse_entry(manifest.entry_point, plugin=found.name, path=where, line=manifest.lines.get("entry_point"))
+        suffixes = tuple(EXTENSION_SUFFIXES)
         for file in snapshot.files:
-            if file.endswith(tuple(EXTENSION_SUFFIXES)):
+            if file.endswith(suffixes):
                 raise PluginFault(_extension_fault(found, file))
         return entry
 
@@ -229,23 +237,23 @@ class Loader:
     def _function(
         self, found: Found, namespace: Namespace, entry: EntryPoint, manifest: Manifest, what: str
     ) -> Callable[..., Any]:
-        where = found.path / manifest.file if manifest.file else found.path
         module = namespace.load(namespace.full_name(entry.module))
         function = getattr(module, entry.attribute, None)
-        file = getattr(module, "__file__", None)
-        here = Path(file) if file else where
+
+        def fault(slug: str, message: str) -> PluginFault:
+            file = getattr(module, "__file__", None)
+            here = Path(file) if file else found.path / (manifest.file or ".")
+            return PluginFault(Fault(found.name, slug, f"{what} {entry}{message}", here))
+
         if function is None:
-            message = f"{what} {entry}: there is no function {entry.attribute!r}" + did_you_mean(
-                entry.attribute, [n for n in dir(module) if not n.startswith("_")]
-            )
-            raise PluginFault(Fault(found.name, "no-entry", message, here))
+            names = [n for n in dir(module) if not n.startswith("_")]
+            hint = did_you_mean(entry.attribute, names)
+            raise fault("no-entry", f": there is no function {entry.attribute!r}{hint}")
         if not callable(function):
-            message = f"{what} {entry} is not callable but {type(function).__name__}"
-            raise PluginFault(Fault(found.name, "no-entry", message, here))
+            raise fault("no-entry", f" is not callable but {type(function).__name__}")
         home = getattr(function, "__module__", None)
         if not isinstance(home, str) or not namespace.owns(home):
-            message = f"{what} {entry} is no function of this plugin (it belongs to {home!r})"
-            raise PluginFault(Fault(found.name, "foreign-entry", message, here))
+            raise fault("foreign-entry", f" is no function of this plugin (it belongs to {home!r})")
         return function  # type: ignore[no-any-return]
 
     def _hooks(self, found: Found, namespace: Namespace, main: str) -> Hooks:
@@ -304,7 +312,7 @@ class _Pointing:
 
 
 def _check_parameters(found: Found, manifest: Manifest) -> None:
-    where, line = found.path / manifest.file, manifest.lines.get("parameters")
+    where, line = _inside(found.path, manifest.file), manifest.lines.get("parameters")
     faults = [
         Fault(found.name, "bad-manifest", said, where, line)
         for said in check_declarations(found.name, manifest.parameters)

@@ -78,6 +78,7 @@ class Namespace:
         self.public = public
         self.path = path
         self._place = str(path)
+        self._below = f"{self._place}{os.sep}"
         self.files = snapshot.files
         self.modules: dict[str, ModuleType] = {}
         self.published = False  # its modules stand in sys.modules; set under the transaction guard
@@ -102,7 +103,9 @@ class Namespace:
 
     def place_of(self, relative: str) -> str:
         """Return the path on disk of a file or directory inside the plugin."""
-        return f"{self._place}{os.sep}{relative.replace('/', os.sep)}" if relative else self._place
+        if not relative:
+            return self._place
+        return self._below + (relative if os.sep == "/" else relative.replace("/", os.sep))
 
     def owns(self, name: str) -> bool:
         """Tell whether a qualified name lies below this plugin's public name."""
@@ -150,12 +153,11 @@ class Namespace:
         if full_name != self.public:
             self.load(parent)
         try:
+            if self.transaction is not None:  # it holds the guard
+                return self._load_locked(full_name, source, parent, None)
             # The guard first, then the module's lock, in every thread: the other way round two would wait forever.
-            with self._guarded() as journal, _ModuleLockManager(f"{full_name} {id(self)} {transaction.forks()}"):
-                module = self.modules.get(full_name)
-                if module is None or _is_orphan(module):
-                    module = self._execute(full_name, source, parent, journal)
-                return module
+            with self._guarded() as journal:
+                return self._load_locked(full_name, source, parent, journal)
         except _DeadlockError:
             # Two threads import two modules that import each other: as importlib does, accept the half-made one.
             return self.modules[full_name]
@@ -164,12 +166,18 @@ class Namespace:
                 raise
             raise ImportError(f"{full_name}: its import took longer than load_timeout", name=full_name) from None
 
+    def _load_locked(
+        self, full_name: str, source: Source, parent: str, journal: transaction.Journal | None
+    ) -> ModuleType:
+        with _ModuleLockManager(f"{full_name} {id(self)} {transaction.forks()}"):
+            module = self.modules.get(full_name)
+            if module is None or _is_orphan(module):
+                module = self._execute(full_name, source, parent, journal)
+            return module
+
     @contextmanager
-    def _guarded(self) -> Iterator[transaction.Journal | None]:
+    def _guarded(self) -> Iterator[transaction.Journal]:
         """Hold the guard for a lazy import, maybe in old code: it is a load like any other."""
-        if self.transaction is not None:
-            yield None
-            return
         with transaction.exclusive(self._wait) as journal:
             with recording(self.ledger):
                 yield journal
@@ -263,9 +271,12 @@ class Namespace:
         """Stand in for `__import__` in this generation's code."""
         if level:
             package = _package(globals)
-            absolute = resolve_name("." * level + name, package)
+            if level == 1:  # nearly always
+                absolute = f"{package}.{name}" if name else package
+            else:
+                absolute = resolve_name("." * level + name, package)
             if self.owns(absolute):
-                return self._own(absolute, fromlist, self._first(absolute, package, name))
+                return self._own(absolute, fromlist, "" if fromlist else self._first(absolute, package, name))
             return self._absolute(absolute, fromlist)
         if self.owns(name):
             return self._own(name, fromlist, "")
@@ -374,16 +385,18 @@ def _package(globals_: Mapping[str, Any] | None) -> str:
 def _sources(files: Mapping[str, bytes]) -> dict[str, Source]:
     """Map every importable name inside the plugin ("" is the package itself) to its source."""
     sources = {"": Source("__init__.py" if "__init__.py" in files else "", True, "")}
-    for file in sorted(files):
-        directory = file.rpartition("/")[0]
-        parts = directory.split("/") if directory else []
+    names = sorted(files)
+    for file in names:
+        if "/" not in file:
+            continue
+        parts = file.split("/")[:-1]
         if not all(part.isidentifier() for part in parts):
             continue
         for depth in range(1, len(parts) + 1):
             inside = "/".join(parts[:depth])
             init = f"{inside}/__init__.py"
             sources[inside.replace("/", ".")] = Source(init if init in files else "", True, inside)
-    for file in sorted(files):
+    for file in names:
         stem = file.removesuffix(".py").replace("/", ".")
         if not file.endswith(".py") or stem.endswith("__init__") or not _importable(stem):
             continue
@@ -405,4 +418,4 @@ def _is_orphan(module: ModuleType) -> bool:
 
 
 def _importable(name: str) -> bool:
-    return all(part.isidentifier() for part in name.split("."))
+    return name.isidentifier() or all(part.isidentifier() for part in name.split("."))

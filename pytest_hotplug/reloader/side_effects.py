@@ -185,8 +185,9 @@ def left_open(modules: Iterable[ModuleType], name_of: Callable[[ModuleType], str
     classes = tuple(kinds)
     # Of all the names hardly any holds one: their types tell, and are few.
     modules = list(modules)
+    kinds_there = [kind for module in modules for kind in map(type, list(vars(module).values()))]
     # By id: a metaclass may forbid to hash its classes.
-    types = {id(kind): kind for module in modules for kind in map(type, list(vars(module).values()))}
+    types = dict(zip(map(id, kinds_there), kinds_there, strict=True))
     if not any(issubclass(kind, classes) for kind in types.values()):
         return []
     return [
