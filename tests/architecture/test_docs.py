@@ -6,13 +6,16 @@ import importlib
 import inspect
 import re
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.architecture.doc_blocks import blocks, commands, copy_examples, is_played, play
-from tests.architecture.project import PACKAGE, PROJECT
+from tests.architecture.project import PACKAGE, PROJECT, python
 from tests.architecture.slugs import slugs_in
+from tests.testing.watched import delete
 
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 LINKING = [*PAGES, PROJECT / "CHANGELOG.md", *sorted((PROJECT / "benchmarks").glob("*.md"))]
@@ -30,13 +33,25 @@ def documented() -> list[str]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the pages show a POSIX shell")
 @pytest.mark.parametrize("page", [page for page in PAGES if any(map(is_played, blocks(page)))], ids=name_of)
-def test_every_block_of_the_documentation_runs(page: Path, tmp_path: Path) -> None:
+def test_every_block_of_the_documentation_runs(page: Path, short_path: Path) -> None:
     """Whatever a reader copies from a page works, from top to bottom; a page that names the examples gets a copy."""
-    directory = tmp_path / "reader"
+    directory = short_path / "reader"
     directory.mkdir()
     if any("example_plugins" in block.text for block in blocks(page)):
         copy_examples(directory)
-    play(page, directory)
+    try:
+        play(page, directory)
+    finally:
+        if (directory / ".hotplug" / "run").exists():  # a page that failed half-way leaves no worker behind
+            python("-m", "pytest_hotplug", "stop", "--timeout", "0", cwd=directory)
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """Give a directory whose path leaves room for a worker's socket."""
+    place = Path(tempfile.mkdtemp(prefix="hp-"))
+    yield place
+    delete(place)
 
 
 def test_a_page_that_lies_is_found_out(tmp_path: Path) -> None:
