@@ -47,10 +47,11 @@ __all__ = ["Options", "run_worker", "settings_of_a_worker"]
 
 LOG = logging.getLogger("hotplug")
 ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM") if hasattr(signal, name))
-LOOK = 30.0  # seconds between looks whether the watch still lives
+LOOK = 5.0  # seconds between looks whether the watch still lives
 MOST_CALLS = 1000  # accepted at once
 CONTROL_THREADS = 8  # that answer what is asked over the socket, whatever calls do
 Facts = dict[str, Any]
+Event = Literal["listening", "serving", "failed", "settings", "watching", "stopping", "left", "stopped"]
 Say = Callable[[Facts], None]
 
 
@@ -230,8 +231,10 @@ class _Worker:
         """Start the watch again if it has ended; calls check for themselves meanwhile."""
         watching = self._manager._watched.running
         if self._service.phase == "serving" and watching is not None and not watching.alive:
-            LOG.error("hotplug.watcher_down", extra={"text": "the watcher has ended; it is started again"})
+            text = "the watcher has ended; it is started again"
+            LOG.error("hotplug.watcher_down", extra={"text": text})
             self._watch()
+            self._say(self._facts("watching", f"worker {self._name}: {text}"))
 
     def _reread(self) -> None:
         """Take over settings that can change while plugins serve, and name those that can't."""
@@ -327,7 +330,7 @@ class _Worker:
             LOG.info("hotplug.stopped", extra={"text": f"worker {self._name}"})
             self._say(self._facts("stopped", f"worker {self._name} has stopped"))
 
-    def _facts(self, event: Literal["listening", "serving", "failed", "settings", "stopping", "left", "stopped"],
+    def _facts(self, event: Event,
                text: str) -> Facts:  # fmt: skip
         return {"event": event, "worker": self._name, "pid": os.getpid(), "text": text}
 

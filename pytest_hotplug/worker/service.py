@@ -90,7 +90,7 @@ class Service:
         if names:
             facts = _narrowed(facts, names)
         if problem:
-            facts["reasons"] = [*facts["reasons"], problem]
+            facts["reasons"] = [*facts["reasons"], f"{problem} [log-unwritable]"]
             facts["status"] = "degraded" if facts["status"] == "ok" else facts["status"]
         return {**facts, "phase": self.phase, "logs": problem or "ok"}
 
