@@ -15,7 +15,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_hotplug.reloader.errors import visible
@@ -27,7 +27,8 @@ MAX_BYTES = 10 * 1024 * 1024  # of a file; the line that reaches it is its last
 KEEP = 5  # older files beside it: app.log.1 is the newest
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between two attempts to write a file that can't be written
 _ROTATION_PAUSE = 1.0  # seconds until a rotation that failed is tried again
-_IN_PROGRESS = 0.001  # seconds; a line that is still without an end after that is nobody's who lives
+_IN_PROGRESS = 0.001  # seconds between two looks at a line without an end
+_LOOKS = 50  # after so many it is nobody's who still writes
 _COMMON = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 # A named pipe without a reader is a fault, and no wait for ever.
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
@@ -50,6 +51,13 @@ class LogFile:
 
     def open(self) -> None:
         """Open the file that has the name now, and its directory if need be."""
+        for _ in range(_LOOKS):
+            if self._opens():  # else it was rotated between two steps
+                return
+        raise OSError(errno.EAGAIN, "it is another file at each look", str(self.path))
+
+    def _opens(self) -> bool:
+        """Open the file for appending and, if that can be, for reading; False where those would be two files."""
         self.close()
         try:
             self._fd = os.open(self.path, _APPENDING, 0o640)
@@ -59,9 +67,16 @@ class LogFile:
         status = os.fstat(self._fd)
         self._inode = (status.st_dev, status.st_ino)
         self._rotates = stat.S_ISREG(status.st_mode)
-        if self._rotates:
-            with suppress(PermissionError):  # it may be written and not read: then nobody sees how it ends
-                self._reader = os.open(self.path, _READING)
+        if not self._rotates:
+            return True
+        try:
+            self._reader = os.open(self.path, _READING)
+        except PermissionError:  # it may be written and not read: then nobody sees how it ends
+            return True
+        except FileNotFoundError:
+            return False
+        read = os.fstat(self._reader)
+        return (read.st_dev, read.st_ino) == self._inode
 
     def write(self, line: str) -> None:
         """Append one line; `line` is without its end."""
@@ -102,10 +117,11 @@ class LogFile:
 
     def _is_torn(self) -> bool:
         """Tell whether somebody's last line has no end: killed in the middle of it, or out of room."""
-        if not self._lacks_end():
-            return False
-        time.sleep(_IN_PROGRESS)
-        return self._lacks_end()
+        for _ in range(_LOOKS):
+            if not self._lacks_end():
+                return False
+            time.sleep(_IN_PROGRESS)
+        return True
 
     def _lacks_end(self) -> bool:
         if self._reader < 0 or not os.lseek(self._reader, 0, os.SEEK_END):

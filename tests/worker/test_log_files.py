@@ -241,6 +241,29 @@ def test_a_line_that_went_into_a_file_which_was_just_deleted_is_written_again(
     assert path.read_text() == "two\n"
 
 
+@posix
+@pytest.mark.parametrize("made_anew", [False, True])
+def test_a_file_that_is_rotated_while_it_is_opened_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_anew: bool
+) -> None:
+    """Another process may rename it at any moment: the line is not lost, and no end of another file is looked at."""
+    path, opened = tmp_path / "app.log", os.open
+
+    def renamed_before_reading(name: Path, flags: int, mode: int = 0o777) -> int:
+        if not flags & os.O_WRONLY:
+            monkeypatch.setattr(os, "open", opened)
+            path.rename(tmp_path / "app.log.1")
+            if made_anew:
+                path.write_text("whole\n")
+        return opened(name, flags, mode)
+
+    monkeypatch.setattr(os, "open", renamed_before_reading)
+    file = LogFile(path)
+    file.write("one")
+    file.close()
+    assert path.read_text() == ("whole\n" if made_anew else "") + "one\n"
+
+
 # -- files that can't be written ---------------------------------------------------------------
 
 
