@@ -33,10 +33,12 @@ from pytest_hotplug.cli.verdict import Told
 from pytest_hotplug.reloader.errors import HotplugError, near, visible
 from pytest_hotplug.reloader.settings import Project, read_settings
 from pytest_hotplug.worker.run_dir import RunDir, worker_name
+from pytest_hotplug.worker.streams import push
 
 __all__ = ["start", "stop", "workers"]
 
 GRACE = 15.0  # seconds that a worker has for its own end, beside the time that calls have
+PATIENCE = 1.0  # seconds for a reader of our lines to take one
 STEP = 0.02  # seconds between looks whether a process has gone
 SERVES = ("serving", "failed", "left", "stopped")  # events that end the wait for a detached start
 
@@ -110,11 +112,13 @@ class _Teller:
     out: TextIO
 
     def tell(self, facts: dict[str, Any]) -> None:
+        line = json_line(facts) if self.as_json else shortened(visible_lines(facts["text"]))
         try:
-            click.echo(json_line(facts) if self.as_json else shortened(visible_lines(facts["text"])), self.out)
-            self.out.flush()
+            push(self.out, f"{line}\n", PATIENCE)
         except BrokenPipeError:
             discard(self.out)
+        except BlockingIOError:
+            return  # whoever reads it hangs; the log has it, and the worker does not wait for them
 
 
 def visible_lines(text: str) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from pytest_hotplug.reloader.errors import visible
 from pytest_hotplug.reloader.file_lock import file_lock
+from pytest_hotplug.worker.streams import push
 
 __all__ = ["KEEP", "MAX_BYTES", "LogFile", "LogFiles"]
 
@@ -29,6 +30,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds between two attempts to writ
 _ROTATION_PAUSE = 1.0  # seconds until a rotation that failed is tried again
 _IN_PROGRESS = 0.001  # seconds between two looks at a line without an end
 _LOOKS = 50  # after so many it is nobody's who still writes
+_STDERR_PATIENCE = 0.1  # seconds for stderr to take a line; a log must not hold up those who log
 _COMMON = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 # A named pipe without a reader is a fault, and no wait for ever.
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
@@ -207,6 +209,7 @@ class LogFiles(logging.Handler):
         self._outlets: tuple[_Outlet, ...] = ()
         self._lost = 0  # lines that could be written nowhere
         self._why_lost = ""
+        self._lost_last = False  # then nobody waits for stderr until it takes something again
 
     def configure(self, directory: Path | None, lines: logging.Formatter, level: int) -> None:
         """Write so from the next record on (None: to stderr alone); files are opened at once."""
@@ -285,13 +288,14 @@ class LogFiles(logging.Handler):
         try:
             if stream is None:
                 raise OSError(errno.EBADF, "the process has no stderr")
-            stream.write(f"{line}\n")
-            stream.flush()
+            push(stream, f"{line}\n", 0.0 if self._lost_last else _STDERR_PATIENCE)
+            self._lost_last = False
         except (OSError, ValueError) as error:  # ValueError: it was closed
             self._lose(error)
 
     def _lose(self, error: Exception) -> None:
         self._lost += 1
+        self._lost_last = True
         self._why_lost = visible(getattr(error, "strerror", None) or f"{type(error).__name__}: {error}")
 
     def _release(self) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from tests.cli.terminal import GREET, User
 from tests.worker.load import Caller, Tally
-from tests.worker.serving import asked, serving, socket_of
+from tests.worker.serving import asked, posted, serving, socket_of
 
 pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="workers are commanded over unix sockets"),
@@ -147,6 +147,18 @@ def test_no_accepted_call_is_lost_torn_or_answered_by_a_refused_version(user: Us
     assert tally.answered[200] > RATE * SECONDS * soak / 4
     for plugin in PLUGINS:
         assert told[plugin]["loaded"], told[plugin]
+
+
+def test_a_worker_whose_output_nobody_reads_serves_on(user: User) -> None:
+    """Logs that can't be written go to stderr, and a pipe that is full takes nothing: nobody waits for it."""
+    user.plugin("greeter")
+    user.write("logs", "no directory")
+    with serving(user):  # the test reads none of its stderr
+        user.plugin("greeter", "def run():\n    raise KeyError('x' * 2000)\n", {"version": "1"})
+        assert posted(user, "/plugins/greeter/reload").status_code == 200
+        for _ in range(60):
+            assert posted(user, "/plugins/greeter/execute").status_code == 500
+        assert "could be written nowhere: nobody reads it" in str(asked(user, "/health").json()["reasons"])
 
 
 def test_a_watcher_that_was_killed_is_started_again(user: User) -> None:
