@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.cli.terminal import User
+from tests.reloader.conftest import shop
 from tests.testing.watched import delete
 from tests.worker.serving import serving
+
+__all__ = ["served", "shop", "user"]
 
 
 @pytest.fixture
