@@ -142,7 +142,9 @@ class Service:
         """Act on changed content, or load what nothing serves of yet; a plugin that is gone from disk is unloaded."""
         with asking(who):
             if name not in self.manager.discover():
-                return self._after(self.manager.unload(name))
+                outcome = self.manager.unload(name)
+                self.manager.discover()  # what no longer serves is forgotten with this look
+                return self._after(outcome)
             with suppress(HotplugError):  # the outcome below tells of it
                 self.manager.load(name)
             return self._after(self.manager.reload(name))
