@@ -13,6 +13,7 @@ import logging
 import os
 import queue
 import signal
+import socket
 import sys
 import threading
 import time
@@ -33,12 +34,13 @@ from pytest_hotplug.reloader.errors import HotplugError
 from pytest_hotplug.reloader.outcomes import Outcome
 from pytest_hotplug.reloader.settings import Project, Settings, read_settings
 from pytest_hotplug.reloader.store import DiskStore
-from pytest_hotplug.worker import listening, logs, notify
+from pytest_hotplug.worker import listening, logs, notify, page
 from pytest_hotplug.worker.app import Parts, make_app
 from pytest_hotplug.worker.calls import Calls
 from pytest_hotplug.worker.journal import Feed
 from pytest_hotplug.worker.metrics import Metrics
 from pytest_hotplug.worker.newcomers import and_load_the_rest
+from pytest_hotplug.worker.page import Page
 from pytest_hotplug.worker.run_dir import RunDir, worker_name
 from pytest_hotplug.worker.server import Server
 from pytest_hotplug.worker.service import Service, outcome_facts
@@ -112,6 +114,8 @@ class _Worker:
 
     def run(self, path: Path) -> int:
         with ExitStack() as stack:
+            if self._options.page is not None:
+                self._page_socket = stack.enter_context(page.listen(self._options.page))
             self._logs = logs.set_up(self._settings, self._project.root, self._name)
             stack.callback(self._logs.close)
             ours = listening.listen(path)
@@ -127,6 +131,7 @@ class _Worker:
             control = ThreadPoolExecutor(CONTROL_THREADS, thread_name_prefix="hotplug-control")
             app = make_app(Parts(self._service, self._calls, self._feed, self._metrics, control, self._stop_asked))
             self._server = Server(app, ours, "hotplug-server")
+            self._open_page(path)
             with self._hearing_signals():
                 self._server.start()
                 LOG.info("hotplug.started", extra={"text": f"worker {self._name} (pid {os.getpid()})"})
@@ -135,6 +140,18 @@ class _Worker:
                 code = self._obey()
             control.shutdown(wait=False, cancel_futures=True)
             return code
+
+    def _open_page(self, path: Path) -> None:
+        """Serve the status page, where one was asked for; its key lies beside the socket at `path`."""
+        if self._page_socket is not None:
+            self._page = Page(self._service, self._feed, self._page_socket, path.with_suffix(".page"))
+            self._page_server = Server(self._page.app, self._page_socket, "hotplug-page-server")
+            self._page_server.start()
+            self._service.page = self._page.address
+
+    _page_socket: socket.socket | None = None
+    _page: Page | None = None
+    _page_server: Server | None = None
 
     def _load(self) -> None:
         """Load everything, then watch; on a thread, so that a signal needn't wait for it."""
@@ -184,7 +201,9 @@ class _Worker:
             LOG.info("hotplug.serving", extra={"text": text})
             if hasattr(os, "geteuid") and os.geteuid() == 0:
                 LOG.warning("hotplug.privileged", extra={"text": "runs as root: who can write a plugin is root"})
-            self._say(self._facts("serving", f"worker {self._name} serves {text}"))
+            shown = f"; status page: {self._service.page}" if self._service.page else ""  # told, and never logged
+            facts = self._facts("serving", f"worker {self._name} serves {text}{shown}")
+            self._say({**facts, "page": self._service.page or None})
         return None
 
     def _give_up(self, text: str) -> int:
@@ -321,6 +340,9 @@ class _Worker:
             self._answers.pop().set_result(facts)
         self._feed.close()
         self._calls.close()
+        if self._page is not None and self._page_server is not None:
+            self._page.close()
+            self._page_server.stop()
         self._server.stop()
         if self.left:
             text = "left while these still ran:\n  " + "\n  ".join(self.left) + "\n  [calls-left]"
