@@ -50,6 +50,7 @@ __all__ = ["Options", "run_worker", "settings_of_a_worker"]
 LOG = logging.getLogger("hotplug")
 ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM") if hasattr(signal, name))
 LOOK = 5.0  # seconds between looks whether the watch still lives
+UNLOADING = 2.0  # seconds that plugins have to end, however little time was given to their calls
 MOST_CALLS = 1000  # accepted at once
 CONTROL_THREADS = 8  # that answer what is asked over the socket, whatever calls do
 Facts = dict[str, Any]
@@ -318,6 +319,7 @@ class _Worker:
         """Close the manager, as far as plugins let go in time; on a thread, for they may hang."""
         if self._calls.running():
             return
+        deadline = max(deadline, time.monotonic() + UNLOADING)
         closing = threading.Thread(target=self._manager.close, name="hotplug-close", daemon=True)
         closing.start()
         while closing.is_alive() and (left := deadline - time.monotonic()) > 0:

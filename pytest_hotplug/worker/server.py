@@ -97,6 +97,7 @@ class Server:
             ws="none",
             lifespan="off",
             log_config=None,
+            log_level="error",  # a line for each request that is no HTTP tells nobody anything
             access_log=False,
             server_header=False,
             proxy_headers=False,

@@ -178,6 +178,15 @@ def test_on_unload_that_hangs_can_not_keep_the_worker(user: User) -> None:
         assert worker.process.wait(60) == 1
 
 
+def test_no_time_to_stop_is_enough_when_nothing_runs(user: User) -> None:
+    """--timeout is about calls: without any, plugins are unloaded in peace."""
+    user.plugin("greeter", GREET + "\ndef on_unload():\n    import pathlib\n    pathlib.Path('unloaded.txt').touch()\n")
+    with serving(user) as worker:
+        assert user.types("stop", "--timeout", "0").code == 0
+        assert worker.process.wait(60) == 0
+    assert (user.here / "unloaded.txt").exists()
+
+
 def test_a_second_worker_of_the_same_name_is_refused(user: User) -> None:
     """It says which process is in the way and what to do; the first one serves on."""
     user.plugin("greeter")
