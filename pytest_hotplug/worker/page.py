@@ -112,6 +112,9 @@ class Page:
         """Let every stream end, also one that begins just now, so that nobody waits for the server's end."""
         self._closed = True
         self._feed.close()
+
+    def end(self) -> None:
+        """End the threads that have nothing to do; once nobody asks any more."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     # -- the routes -----------------------------------------------------------------------------
@@ -121,6 +124,8 @@ class Page:
 
     async def _plugins(self, request: Request) -> Response:
         """Answer with the plugins; the address with the token is no part of it."""
+        if self._closed:
+            return PlainTextResponse("the worker has stopped [worker-stopping]", 503)
         facts = {
             "schema_version": SCHEMA_VERSION,
             "worker": self._service.name,

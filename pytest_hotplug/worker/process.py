@@ -345,6 +345,7 @@ class _Worker:
         if self._page is not None and self._page_server is not None:
             self._page.close()
             self._page_server.stop()
+            self._page.end()
         self._server.stop()
         if self.left:
             text = "left while these still ran:\n  " + "\n  ".join(self.left) + "\n  [calls-left]"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import json
 import os
@@ -14,7 +15,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ def parts_of(address: str) -> tuple[str, str]:
     return origin, token
 
 
-@contextmanager
+@contextlib.contextmanager
 def let_in(address: str) -> Iterator[httpx.Client]:
     """Give a client that has exchanged the token for the cookie."""
     with httpx.Client(base_url=parts_of(address)[0], timeout=PATIENCE) as known:
@@ -291,6 +291,23 @@ def test_open_pages_do_not_hold_up_the_end(user: User) -> None:
                 assert [event["kind"] for _, event in events(one)][:1] == ["unloaded"]
         assert worker.process.wait(PATIENCE) == 0
     assert sorted(path.name for path in socket_of(user).parent.iterdir()) == ["worker.lock", "worker.page"]
+
+
+def test_a_page_that_asks_until_the_end_is_no_error(user: User) -> None:
+    """What is asked while the worker stops is answered or refused, and its error log stays empty."""
+    user.plugin("slow", "def on_unload():\n    import time\n    time.sleep(0.5)\n" + GREET)
+    codes = set()
+    with serving(user, "--page", "0") as worker, let_in(address_of(user)) as known:
+        worker.process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(httpx.TransportError):  # until nobody listens any more
+            while True:
+                codes.add(known.get("/plugins").status_code)
+                with known.stream("GET", "/events") as stream:
+                    codes.add(stream.status_code)
+                    next(stream.iter_lines(), "")
+        assert worker.process.wait(PATIENCE) == 0
+    assert 200 in codes <= {200, 503}
+    assert (user.here / "logs/error.log").read_text() == ""
 
 
 def test_a_stream_that_begins_at_the_end_ends_at_once(user: User) -> None:
