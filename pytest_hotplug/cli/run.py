@@ -38,6 +38,7 @@ _COMMANDS = {
     "reload": "reloading:reload",
     "remove": "deploying:remove",
     "rollback": "keeping:rollback",
+    "schema": "schema:schema",
     "start": "operating:start",
     "status": "listing:status",
     "stop": "operating:stop",

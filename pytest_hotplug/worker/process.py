@@ -51,6 +51,7 @@ LOG = logging.getLogger("hotplug")
 ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM") if hasattr(signal, name))
 LOOK = 5.0  # seconds between looks whether the watch still lives
 UNLOADING = 2.0  # seconds that plugins have to end, however little time was given to their calls
+MOST_PAGES = 64  # connections of browsers at once: whoever is on this machine can open some
 MOST_CALLS = 1000  # accepted at once
 CONTROL_THREADS = 8  # that answer what is asked over the socket, whatever calls do
 Facts = dict[str, Any]
@@ -146,7 +147,7 @@ class _Worker:
         """Serve the status page, where one was asked for; its key lies beside the socket at `path`."""
         if self._page_socket is not None:
             self._page = Page(self._service, self._feed, self._page_socket, path.with_suffix(".page"))
-            self._page_server = Server(self._page.app, self._page_socket, "hotplug-page-server")
+            self._page_server = Server(self._page.app, self._page_socket, "hotplug-page-server", most=MOST_PAGES)
             self._page_server.start()
             self._service.page = self._page.address
 

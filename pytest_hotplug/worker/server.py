@@ -28,7 +28,7 @@ __all__ = ["Server"]
 
 LOG = logging.getLogger("hotplug")
 PATIENCE = 5.0  # seconds for a request's head to arrive, and for an idle connection
-MOST_CONNECTIONS = 512
+MOST = 512  # connections at once
 HEAD = 16 * 1024  # bytes of a request's head
 LEAVING = 2.0  # seconds that open connections have when the server ends
 
@@ -36,6 +36,7 @@ LEAVING = 2.0  # seconds that open connections have when the server ends
 class _Checked(H11Protocol):
     """HTTP/1.1 for peers that may command us; whoever sends no whole request in time is let go."""
 
+    most = MOST
     _waits: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -49,7 +50,7 @@ class _Checked(H11Protocol):
                 LOG.warning("hotplug.peer_refused", extra={"text": f"{peer} may not command this worker"})
                 transport.abort()
                 return
-        if len(self.connections) > MOST_CONNECTIONS:
+        if len(self.connections) > self.most:
             transport.abort()
             return
         self._wait()
@@ -87,12 +88,12 @@ class _Checked(H11Protocol):
 
 
 class Server:
-    """Serves an application on a socket that listens already, until `stop`."""
+    """Serves an application on a socket that listens already, until `stop`; at most so many connections at once."""
 
-    def __init__(self, app: Starlette, ours: socket.socket, name: str) -> None:
+    def __init__(self, app: Starlette, ours: socket.socket, name: str, *, most: int = MOST) -> None:
         config = uvicorn.Config(
             app,
-            http=_Checked,
+            http=type("Checked", (_Checked,), {"most": most}),
             loop="asyncio",
             ws="none",
             lifespan="off",

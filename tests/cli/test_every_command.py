@@ -15,8 +15,8 @@ from tests.cli.terminal import User
 
 COMMANDS = (
     "check", "completion", "config", "demo", "deploy", "digest", "disable", "enable", "events", "health", "history",
-    "init", "list", "list-plugins-hot", "metrics", "reload", "remove", "rollback", "run", "start", "status", "stop",
-    "verify", "wait", "watch", "why", "workers",
+    "init", "list", "list-plugins-hot", "metrics", "reload", "remove", "rollback", "run", "schema", "start", "status",
+    "stop", "verify", "wait", "watch", "why", "workers",
 )  # fmt: skip
 
 
