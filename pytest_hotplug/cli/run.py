@@ -28,6 +28,7 @@ _COMMANDS = {
     "deploy": "deploying:deploy",
     "digest": "digesting:digest",
     "disable-hot-reload": "pausing:disable",
+    "doctor": "doctoring:doctor",
     "enable-hot-reload": "pausing:enable",
     "events": "journaling:events",
     "health": "healthy:health",
