@@ -1,4 +1,4 @@
-"""`hotplug deploy`, `remove` and `wait`: a new version into place, a plugin out of it, and until it serves."""
+"""`hotplug deploy` and `remove`: a new version into place, a plugin out of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pytest_hotplug.cli.across import across_pairs, addressed, local_option, worker_option, workers_or_none
+from pytest_hotplug.cli.across import local_option, worker_option, workers_or_none
 from pytest_hotplug.cli.ondisk import PluginOnDisk, find_on_disk, plugin_argument, plugins_on_disk, read_plugin
 from pytest_hotplug.cli.output import directory_option, emit_json, json_option, say, shortened
 from pytest_hotplug.cli.statedir import no_worker, opened_store, state_dir
@@ -26,19 +25,25 @@ from pytest_hotplug.cli.trying import try_version
 from pytest_hotplug.cli.verdict import Told
 from pytest_hotplug.reloader import deployment
 from pytest_hotplug.reloader.discovery import Found, is_plugin_dir, signs_of_a_plugin
-from pytest_hotplug.reloader.errors import TRY_AGAIN, InvalidPluginName, PluginFault, UsageError, near, visible
+from pytest_hotplug.reloader.errors import (
+    TRY_AGAIN,
+    HotplugError,
+    InvalidPluginName,
+    PluginFault,
+    UsageError,
+    near,
+    visible,
+)
 from pytest_hotplug.reloader.names import is_plugin_name
 from pytest_hotplug.reloader.preflight import Tried, fault_of
 from pytest_hotplug.reloader.settings import Layout, Project, layouts, read_settings
 
 if TYPE_CHECKING:
-    from pytest_hotplug.worker.client import Client, Reply
+    from pytest_hotplug.worker.client import Client
 
-__all__ = ["deploy", "remove", "wait"]
+__all__ = ["deploy", "remove"]
 
-STEP = 0.1  # seconds between two questions
 SHORT = 12  # digits of a digest that people are shown
-DIGEST = re.compile(r"[0-9a-f]{7,}")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 NOT_BY_USE = ("deploy-running", "no-exchange")  # nothing that was typed is wrong
@@ -194,7 +199,7 @@ def _deploy(
             deployed = deployment.deploy(found, release, lock=lock, check=check, confirm=confirm, dry_run=dry_run)
     except BaseException:
         for client in asked:  # what lay there before lies there again
-            client.post(f"/plugins/{found.name}/refresh")
+            _refresh(client, found.name)
         raise
     outcome = "unchanged" if not deployed.changed else "would-deploy" if dry_run else "deployed"
     return {
@@ -210,6 +215,14 @@ def _deploy(
         "warnings": list(new.manifest.warnings),
         "workers": loaded,
     }
+
+
+def _refresh(client: Client, plugin: str) -> None:
+    """Have a worker look again after a deployment that failed; that it has gone is said, and is not what failed."""
+    try:
+        client.post(f"/plugins/{plugin}/refresh")
+    except HotplugError as error:
+        say(f"hotplug: {error}", err=True)
 
 
 def _loaded_by(client: Client, plugin: str) -> dict[str, Any]:
@@ -327,63 +340,6 @@ def _say_removed(plugin: PluginOnDisk, users: Sequence[str], workers: Sequence[s
         say(f"{worker}: it no longer serves")
     if not workers:
         say("(a process that serves it goes on with it from memory)")
-
-
-# -- wait ---------------------------------------------------------------------------------------
-
-
-@click.command()
-@plugin_argument("names", nargs=-1, required=True)
-@click.option(
-    "--digest", metavar="DIGEST", help="The version to wait for (default: what lies on disk), 7 digits or more."
-)
-@click.option("--timeout", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Seconds.")
-@worker_option
-@directory_option
-@json_option
-def wait(names: tuple[str, ...], digest: str | None, timeout: float, workers: tuple[str, ...], as_json: bool) -> int:
-    """Wait until the workers serve the version of plugins that lies on disk, or have refused it.
-
-    \b
-    Examples:
-      hotplug wait greeter
-      hotplug wait greeter --digest 3f2a9c1 --timeout 10
-    """
-    if digest is not None and len(names) != 1:
-        raise click.UsageError("--digest needs the name of exactly one plugin")
-    if digest is not None and not DIGEST.fullmatch(digest):
-        raise click.UsageError(f"--digest: {digest!r} is no digest; it takes 7 or more of 0-9 and a-f")
-    clients = addressed(workers, plugins=names)
-    deadline = time.monotonic() + timeout
-    pairs = [(client, name) for client in clients for name in names]
-    return across_pairs(pairs, lambda client, name: _awaited(client, name, digest, deadline), as_json=as_json)
-
-
-def _awaited(client: Client, name: str, digest: str | None, deadline: float) -> Reply:
-    """Ask until the version serves, was refused, or the time is over."""
-    while True:
-        reply = client.get(f"/plugins/{name}")
-        facts = reply.facts
-        if not reply.ok or _serves(facts, digest):
-            facts.setdefault("text", _waited_for(facts) if reply.ok else None)
-            return reply
-        refused = digest is None and facts["state"] in ("degraded", "failed")
-        if refused or time.monotonic() > deadline:
-            why = f"refused: {facts['error']}" if refused else f"does not serve yet (state: {facts['state']})"
-            slug = "" if refused else " [wait-timeout]"
-            return replace(reply, status=409, facts={**facts, "text": f"{name}: {why}{slug}"})
-        time.sleep(STEP)  # what another process does by itself can only be asked for
-
-
-def _serves(facts: Mapping[str, Any], digest: str | None) -> bool:
-    if digest is not None:
-        return (facts["digest"] or "").startswith(digest)
-    return facts["loaded"] and not facts["has_updates"] and facts["state"] not in ("degraded", "failed", "settling")
-
-
-def _waited_for(facts: Mapping[str, Any]) -> str:
-    version = f"version {facts['version']} ({facts['digest'][:SHORT]})"
-    return visible(f"{facts['name']}: generation {facts['generation']} serves, {version}")
 
 
 # -- both ---------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ _COMMANDS = {
     "stop": "operating:stop",
     "test-plugin": "executing:test_plugin",
     "verify": "verifying:verify",
-    "wait": "deploying:wait",
+    "wait": "awaiting:wait",
     "watch": "watching:watch",
     "why": "explaining:why",
     "workers": "operating:workers",
