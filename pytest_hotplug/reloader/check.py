@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_hotplug.reloader import transaction
 from pytest_hotplug.reloader.commit import check_committed
 from pytest_hotplug.reloader.errors import Fault, PluginFault
-from pytest_hotplug.reloader.fingerprint import Snapshot, Unsettled, is_edited, look_at, settle, snapshot, unchanged
+from pytest_hotplug.reloader.fingerprint import Look, Snapshot, Unsettled, is_edited, look_at, settle, snapshot
 from pytest_hotplug.reloader.git_lock import GitLock
 from pytest_hotplug.reloader.leases import Leases
 from pytest_hotplug.reloader.loader import manifest_of
@@ -23,6 +24,9 @@ from pytest_hotplug.reloader.refusals import Refusal, Surroundings, refuse
 from pytest_hotplug.reloader.registry import Registry, Seen, Slot
 from pytest_hotplug.reloader.settings import Settings
 from pytest_hotplug.reloader.trust import check_trust
+
+if TYPE_CHECKING:
+    from pytest_hotplug.reloader.quick_look import QuickLook
 
 __all__ = ["Checker"]
 
@@ -182,7 +186,7 @@ class Checker:
     @staticmethod
     def _same(slot: Slot, seen: Seen) -> bool:
         """Tell whether the files are as they were seen; raises OSError."""
-        if unchanged(seen.look):
+        if _at(slot, seen.look).unchanged():
             return True
         if is_edited(seen.look):
             return False
@@ -307,6 +311,16 @@ class Checker:
             first=self._just_read.pop(slot.name, None),
             known=self._served_snapshot(slot),
         )
+
+
+def _at(slot: Slot, look: Look) -> QuickLook:
+    """Return the quick look at the places of a look, made when it's first wanted: many are never called again."""
+    quick = slot.quick
+    if quick is None or quick.look is not look:
+        from pytest_hotplug.reloader.quick_look import QuickLook
+
+        slot.quick = quick = QuickLook(look)
+    return quick
 
 
 def _pins(slot: Slot, disk: str) -> bool:

@@ -11,6 +11,7 @@ import time
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from pytest_hotplug.reloader.discovery import Found
 from pytest_hotplug.reloader.fingerprint import Look, Signature
@@ -21,6 +22,9 @@ from pytest_hotplug.reloader.limits import Limits
 from pytest_hotplug.reloader.outcomes import Outcome
 from pytest_hotplug.reloader.refusals import Refusal
 from pytest_hotplug.reloader.trust import Trusted
+
+if TYPE_CHECKING:
+    from pytest_hotplug.reloader.quick_look import QuickLook
 
 __all__ = ["Registry", "Seen", "Slot"]
 
@@ -41,6 +45,7 @@ class Slot:
     name: str
     found: Found
     seen: Seen | None = None
+    quick: QuickLook | None = None  # at the places of `seen`
     refusal: Refusal | None = None
     in_vain: tuple[Refusal, Refusal] | None = None  # what serves instead of these refused bytes was refused as well
     paused: str | None = None  # the reason
