@@ -108,11 +108,14 @@ class Newest:
                 return False
             lift(registry)
         quiet = self._hot.checker.quiet
-        known = [slots.get(n) for n in registry.with_dependencies(name)]  # close() takes them away at any moment
-        return not all(
-            slot is not None and ((slot.paused is not None and is_paused(registry, slot)) or quiet(slot))
-            for slot in known
-        )
+        for needed in registry.with_dependencies(name):
+            slot = slots.get(needed)
+            if slot is None:
+                return True  # close() takes them away at any moment
+            paused = slot.paused is not None and is_paused(registry, slot)
+            if not (paused or quiet(slot)):
+                return True
+        return False
 
     def _act_on_change(self, slot: Slot) -> None:
         lift(self._registry)
