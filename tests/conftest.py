@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
 # Below tox, pytest would keep one cache for all the projects that tests make at the same time.
 os.environ.pop("TOX_ENV_DIR", None)
+
+# A shell without job control starts what it puts in the background deaf to Ctrl-C, and every child inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
