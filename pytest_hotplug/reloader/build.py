@@ -33,7 +33,7 @@ from pytest_hotplug.reloader.modules import Namespace
 from pytest_hotplug.reloader.refusals import Surroundings
 from pytest_hotplug.reloader.registry import Registry, Seen, Slot
 from pytest_hotplug.reloader.retirement import Retirement, tell_problems
-from pytest_hotplug.reloader.settings import Settings
+from pytest_hotplug.reloader.settings import InUse, Settings
 from pytest_hotplug.reloader.side_effects import end_threads
 from pytest_hotplug.reloader.staged import make_ordinary
 
@@ -51,7 +51,7 @@ class StillThere(PluginFault):
 class Parts:
     """What the reloads of one manager work with."""
 
-    settings: Settings
+    in_use: InUse
     registry: Registry
     leases: Leases
     events: Events
@@ -61,6 +61,11 @@ class Parts:
     owner: weakref.ref[finder.Owner]
     superseded: deque[Generation]  # they no longer serve, and wait to be retired
     retirement: Retirement
+
+    @property
+    def settings(self) -> Settings:
+        """Return the settings in use at this moment."""
+        return self.in_use.now
 
 
 class Build:

@@ -22,7 +22,7 @@ from pytest_hotplug.reloader.leases import Leases
 from pytest_hotplug.reloader.loader import manifest_of
 from pytest_hotplug.reloader.refusals import Refusal, Surroundings, refuse
 from pytest_hotplug.reloader.registry import Registry, Seen, Slot
-from pytest_hotplug.reloader.settings import Settings
+from pytest_hotplug.reloader.settings import InUse
 from pytest_hotplug.reloader.trust import check_trust
 
 if TYPE_CHECKING:
@@ -37,10 +37,8 @@ KeptCopies = Callable[[Slot], "Snapshot | None"]  # the copy of a version; None 
 class Checker:
     """Looks at the plugins of one manager; remembers in their slots what it saw."""
 
-    def __init__(
-        self, settings: Settings, registry: Registry, leases: Leases, kept: KeptCopies, last: KeptCopies
-    ) -> None:
-        self._settings = settings
+    def __init__(self, in_use: InUse, registry: Registry, leases: Leases, kept: KeptCopies, last: KeptCopies) -> None:
+        self._in_use = in_use
         self._registry = registry
         self._leases = leases
         self._kept = kept  # what is pinned
@@ -96,7 +94,7 @@ class Checker:
             slot.found.path,
             plugin=slot.name,
             ignore=slot.ignore,
-            digest=self._settings.digest,
+            digest=self._in_use.now.digest,
             known=self._served_snapshot(slot),
         )
 
@@ -216,7 +214,7 @@ class Checker:
     def settled(self, slot: Slot) -> Snapshot:
         """Return a snapshot that stood still for `debounce`; raises PluginFault (remembered) and Unsettled."""
         try:
-            found = self._settle(slot, self._settings.debounce)
+            found = self._settle(slot, self._in_use.now.debounce)
             if self._ignores_otherwise(slot, found):
                 found = self._settle(slot, 0)
         except PluginFault as fault:
@@ -230,8 +228,8 @@ class Checker:
     def _admitted(self, slot: Slot, found: Snapshot) -> Snapshot:
         """Return a settled version if it may run here and is whole; raises PluginFault (remembered)."""
         try:
-            slot.trusted = check_trust(slot.found, found, self._settings, slot.trusted)
-            if self._settings.commit:
+            slot.trusted = check_trust(slot.found, found, self._in_use.now, slot.trusted)
+            if self._in_use.now.commit:
                 check_committed(slot.found, found, manifest_of(slot.found, found))
         except PluginFault as fault:
             slot.refusal = refuse(fault.fault, found.digest, found.look, slot.refusal, executed=False)
@@ -298,7 +296,7 @@ class Checker:
         return waited
 
     def _settle(self, slot: Slot, debounce: float) -> Snapshot:
-        limit = self._settings.settle_max
+        limit = self._in_use.now.settle_max
         if self._wait_for_git(slot, limit):
             self.forget_reading(slot)
         return settle(
@@ -307,7 +305,7 @@ class Checker:
             ignore=slot.ignore,
             debounce=debounce,
             settle_max=limit,
-            digest=self._settings.digest,
+            digest=self._in_use.now.digest,
             first=self._just_read.pop(slot.name, None),
             known=self._served_snapshot(slot),
         )

@@ -150,6 +150,8 @@ class Store(Protocol):
     Every method may raise OSError (TimeoutError when another process holds the store).
     """
 
+    limit: int  # versions of each plugin that are kept
+
     def known(self) -> set[str]:
         """Return the plugins of which anything is kept."""
         ...

@@ -30,7 +30,7 @@ from pytest_hotplug.reloader.loop_thread import LoopThread
 from pytest_hotplug.reloader.manifest import EntryPoint, Manifest, parse_entry, parse_manifest
 from pytest_hotplug.reloader.modules import CodePath, Namespace, Neighbours
 from pytest_hotplug.reloader.parameters import check_declarations
-from pytest_hotplug.reloader.settings import Settings
+from pytest_hotplug.reloader.settings import InUse
 from pytest_hotplug.reloader.side_effects import end_threads, left_open, recording
 from pytest_hotplug.reloader.transaction import LoadAbandoned, Transaction
 
@@ -71,14 +71,14 @@ class State:
 class Loader:
     """Makes and unmakes generations for one manager."""
 
-    def __init__(self, settings: Settings, host: Host, loop: LoopThread, neighbours: Neighbours) -> None:
+    def __init__(self, in_use: InUse, host: Host, loop: LoopThread, neighbours: Neighbours) -> None:
         self.code_path: CodePath | None = None  # a sandbox compiles unchanged files under the original's name
         self.calls_hooks = True  # False: modules are loaded and swapped, but no plugin is started or stopped
-        self._settings = settings
+        self._in_use = in_use
         self._host = host
         self._loop = loop
         self._neighbours = neighbours
-        self._injectable = injectable_names(settings.host_parameter)
+        self._injectable = injectable_names(in_use.now.host_parameter)
 
     def load(
         self,
@@ -201,7 +201,7 @@ class Loader:
             snapshot=snapshot,
             neighbours=self._neighbours,
             code_path=self.code_path,
-            wait=self._settings.load_timeout,
+            wait=self._in_use.now.load_timeout,
         )
         namespace.transaction = load
         load.candidates[found.public] = namespace

@@ -34,7 +34,7 @@ from pytest_hotplug.reloader.own_health import OwnHealth
 from pytest_hotplug.reloader.recording import Recorder
 from pytest_hotplug.reloader.registry import Registry, Slot
 from pytest_hotplug.reloader.reload import HotLoader
-from pytest_hotplug.reloader.settings import Layout, Settings, layouts, make_settings
+from pytest_hotplug.reloader.settings import InUse, Layout, Settings, layouts, make_settings
 from pytest_hotplug.reloader.store import DiskStore, MemoryStore
 from pytest_hotplug.reloader.watched import Watched
 from pytest_hotplug.reloader.watching import Watch
@@ -92,7 +92,7 @@ class PluginManager:
         keeps: Keeps = "in-memory",
         worker: str = "",
     ) -> None:
-        self.settings = settings
+        self._in_use = InUse(settings)
         self._layouts = tuple(layouts(settings, root) if places is None else places)
         self._registry = Registry()
         self._events = Events()
@@ -103,7 +103,7 @@ class PluginManager:
         store = MemoryStore(limit) if keeps == "in-memory" else DiskStore(state_dir, limit, writes=keeps == "on-disk")
         self._recorder = Recorder(store, self._registry, self._events, worker)
         self._hot_loader = HotLoader(
-            settings,
+            self._in_use,
             self._registry,
             self._leases,
             self._events,
@@ -116,7 +116,7 @@ class PluginManager:
         self._before_call: Callable[[Generation], None] | None = None
         self._newest = Newest(self._registry, self._leases, self._hot_loader)
         self._watched = Watched(self._registry, self._hot_loader, self.discover)
-        self._own_health = OwnHealth(self._registry, self._leases, settings.load_timeout)
+        self._own_health = OwnHealth(self._registry, self._leases, self._in_use)
         switch = self._recorder.switch()
         pauses.switch(self._registry, switch.enabled, switch.until)
         _managers.add(self)
@@ -128,7 +128,26 @@ class PluginManager:
             part.after_fork()
 
     def _make_loader(self, neighbours: Neighbours) -> Loader:
-        return Loader(self.settings, self._host, self._loop, neighbours)
+        return Loader(self._in_use, self._host, self._loop, neighbours)
+
+    @property
+    def settings(self) -> Settings:
+        """Return the settings that it goes by at this moment."""
+        return self._in_use.now
+
+    def take_over(self, settings: Settings) -> tuple[list[str], list[str]]:
+        """Go by other settings from now on, as far as they may change while plugins serve.
+
+        Returns the names of those that differ: what was taken over, and what needs a new manager and stays as it was.
+        What was refused for where or how it lies is looked at again; a running watch keeps its times until it is
+        started anew.
+        """
+        taken, left = self._in_use.take_over(settings)
+        self._recorder.store.limit = self.settings.keep_versions
+        for slot in list(self._registry.slots.values()):
+            slot.trusted = None
+            self._hot_loader.checker.try_again(slot)
+        return taken, left
 
     # -- what there is --------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from typing import Any
 from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.leases import Lease, Leases
 from pytest_hotplug.reloader.registry import Registry
+from pytest_hotplug.reloader.settings import InUse
 from pytest_hotplug.reloader.waiting import Bell
 
 __all__ = ["OwnHealth"]
@@ -26,10 +27,10 @@ _ASKED: contextvars.ContextVar[bool] = contextvars.ContextVar("hotplug_asked", d
 class OwnHealth:
     """Puts the question to the plugins of one manager."""
 
-    def __init__(self, registry: Registry, leases: Leases, load_timeout: float) -> None:
+    def __init__(self, registry: Registry, leases: Leases, in_use: InUse) -> None:
         self._registry = registry
         self._leases = leases
-        self._load_timeout = load_timeout
+        self._in_use = in_use
         self._open: dict[Generation, _Question] = {}
         self._lock = threading.Lock()  # guards _open
 
@@ -55,7 +56,7 @@ class OwnHealth:
         if hook is None:
             self._leases.give_back(lease)
             return None
-        patience = min(PATIENCE, self._load_timeout if own is None else own)
+        patience = min(PATIENCE, self._in_use.now.load_timeout if own is None else own)
         fresh = _Question(self._leases, lease, hook, patience, self._answered)
         with self._lock:
             question = self._open.setdefault(generation, fresh)

@@ -101,7 +101,7 @@ class _Manager(PluginManager):
         return Fault(name, "fork-at-import", message, found.path, remedy=remedy, own_bytes=False)
 
     def _make_loader(self, neighbours: Neighbours) -> Loader:
-        return _Loader(self.settings, self._host, self._loop, neighbours)
+        return _Loader(self._in_use, self._host, self._loop, neighbours)
 
 
 class _Loader(Loader):

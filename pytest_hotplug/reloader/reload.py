@@ -35,7 +35,7 @@ from pytest_hotplug.reloader.registry import Registry, Slot
 from pytest_hotplug.reloader.replacement import OTHER_LOAD, Replacement
 from pytest_hotplug.reloader.retirement import Retirement
 from pytest_hotplug.reloader.rollback import KeptCopies, Rollback
-from pytest_hotplug.reloader.settings import Settings
+from pytest_hotplug.reloader.settings import InUse, Settings
 from pytest_hotplug.reloader.telling import Telling
 
 __all__ = ["HotLoader"]
@@ -50,7 +50,7 @@ class HotLoader:
 
     def __init__(
         self,
-        settings: Settings,
+        in_use: InUse,
         registry: Registry,
         leases: Leases,
         events: Events,
@@ -59,21 +59,19 @@ class HotLoader:
         owner: finder.Owner,
         recorder: Recorder,
     ) -> None:
-        self.settings = settings
+        self._in_use = in_use
         self.registry = registry
         self.events = events
         self.leases = leases
         self._slot_of = slot_of
         self._owner = weakref.ref(owner)
         self.loader = make_loader(Bindings(registry, leases, self._owner, self._load_for_import))
-        self._retirement = Retirement(
-            self.loader, leases, events, settings.retire_timeout, lambda g: registry.serving.get(g.name)
-        )
+        self._retirement = Retirement(self.loader, leases, events, in_use, lambda g: registry.serving.get(g.name))
         self._superseded: deque[Generation] = deque()  # they no longer serve, and wait to be retired
         copies = KeptCopies(recorder)
-        self.checker = Checker(settings, registry, leases, copies.pinned, copies.last_good)
+        self.checker = Checker(in_use, registry, leases, copies.pinned, copies.last_good)
         self._parts = Parts(
-            settings,
+            in_use,
             registry,
             leases,
             events,
@@ -94,6 +92,11 @@ class HotLoader:
         """Forget, in a child process, what the parent's other threads were loading."""
         self._replacement.after_fork()
         self._retirement.after_fork()
+
+    @property
+    def settings(self) -> Settings:
+        """Return the settings that it goes by at this moment."""
+        return self._in_use.now
 
     # -- what users call ------------------------------------------------------------------------
 

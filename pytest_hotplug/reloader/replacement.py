@@ -33,7 +33,6 @@ class Replacement:
 
     def __init__(self, parts: Parts, telling: Telling) -> None:
         self._parts = parts
-        self._settings = parts.settings
         self._registry = parts.registry
         self._slot_of = parts.slot_of
         self._telling = telling
@@ -114,7 +113,7 @@ class Replacement:
         load = transaction.Transaction(limit)
         # No `with`: a signal that hits its first step would leave the guard taken while an old version is set up again.
         try:
-            load.begin(self._settings.load_timeout)
+            load.begin(self._parts.settings.load_timeout)
             load.work = build
             self._thread.run(lambda: build.run(load), limit)
         finally:
@@ -148,7 +147,7 @@ class Replacement:
 
         Raises GuardTimeout when another load doesn't end.
         """
-        with transaction.alone(self._settings.load_timeout + transaction.GRACE):
+        with transaction.alone(self._parts.settings.load_timeout + transaction.GRACE):
             order = dependents_of(names, self._registry.uses())
             gone = [g for n in reversed(order) if (g := self._registry.serving.get(n)) is not None]
             self._registry.swap(dict.fromkeys((g.name for g in gone), None))

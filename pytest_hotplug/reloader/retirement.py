@@ -20,6 +20,7 @@ from pytest_hotplug.reloader.garbage import one_more_retired
 from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.leases import Leases
 from pytest_hotplug.reloader.loader import Loader
+from pytest_hotplug.reloader.settings import InUse
 from pytest_hotplug.reloader.waiting import Bell
 
 __all__ = ["Retirement", "tell_problems"]
@@ -36,13 +37,13 @@ class Retirement:
         loader: Loader,
         leases: Leases,
         events: Events,
-        timeout: float,
+        in_use: InUse,
         successor_of: Callable[[Generation], Generation | None],
     ) -> None:
         self._loader = loader
         self._leases = leases
         self._events = events
-        self._timeout = timeout
+        self._in_use = in_use
         self._successor_of = successor_of
         # Guards all that follows but _gone. A finalizer that runs while it is held may end a call, too.
         self._lock = threading.RLock()
@@ -113,7 +114,7 @@ class Retirement:
     def limit_of(self, generation: Generation) -> float:
         """Return the seconds after which it is said that a generation does not end."""
         limit = generation.manifest.retire_timeout
-        return self._timeout if limit is None else limit
+        return self._in_use.now.retire_timeout if limit is None else limit
 
     def patience_with(self, generation: Generation) -> float:
         """Return the seconds after which nobody waits any longer: threads are joined within the limit itself."""

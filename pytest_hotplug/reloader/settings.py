@@ -18,7 +18,7 @@ import msgspec
 from pytest_hotplug.reloader.errors import UsageError, did_you_mean, visible
 from pytest_hotplug.reloader.project import default_package, find_project, plugin_dir_path, settings_table
 
-__all__ = ["Layout", "Project", "Settings", "layouts", "read_settings", "unknown_variables"]
+__all__ = ["InUse", "Layout", "Project", "Settings", "layouts", "read_settings", "unknown_variables"]
 
 LEAST_POLL_INTERVAL = 0.001  # seconds; below it polling is a busy loop
 _OTHER_VARIABLES = ("HOTPLUG_WATCH", "HOTPLUG_WATCH_RUN", "HOTPLUG_CI_BUDGET", "HOTPLUG_SOAK")
@@ -77,6 +77,33 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     digest: Literal["md5", "blake2b"] = "md5"
     commit: bool = False
     preflight: Literal["auto", "child", "off"] = "auto"
+
+
+# What may change while plugins serve. The rest says where plugins lie, how they begin or what is known of them.
+_AT_ANY_TIME = frozenset(
+    ("exclude", "debounce", "settle_max", "poll_interval", "force_polling", "on_change", "load_timeout",
+     "retire_timeout", "keep_versions", "log_dir", "log_format", "log_level", "strict_permissions", "trusted_owners",
+     "trust_group", "allow_symlink_roots", "commit", "preflight")
+)  # fmt: skip
+
+
+class InUse:
+    """The settings that one manager goes by; replaced as a whole, so that who reads them twice may find others."""
+
+    __slots__ = ("now",)
+
+    def __init__(self, settings: Settings) -> None:
+        self.now = settings
+
+    def take_over(self, settings: Settings) -> tuple[list[str], list[str]]:
+        """Go by other settings from now on, as far as they may change at any time.
+
+        Returns the names of those that differ: what was taken over, and what needs a new manager and stays as it was.
+        """
+        differ = [name for name in settings.__struct_fields__ if getattr(settings, name) != getattr(self.now, name)]
+        taken = [name for name in differ if name in _AT_ANY_TIME]
+        self.now = msgspec.structs.replace(self.now, **{name: getattr(settings, name) for name in taken})
+        return taken, [name for name in differ if name not in _AT_ANY_TIME]
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ class MemoryStore:
 
     def __init__(self, limit: int) -> None:
         self._switch = Switch()
-        self._limit = limit
+        self.limit = limit
         self._notes: dict[str, Notes] = {}
         self._snapshots: dict[tuple[str, str], Snapshot] = {}
         self._history: dict[str, list[Record]] = {}
@@ -65,7 +65,7 @@ class MemoryStore:
     def serves(self, plugin: str, snapshot: Snapshot, version: str, pin: Pin | None) -> None:
         notes = self.notes(plugin)
         if snapshot.home is None:
-            notes = notes.loaded(_kept(snapshot, version), self._limit)
+            notes = notes.loaded(_kept(snapshot, version), self.limit)
             self._snapshots[plugin, snapshot.digest] = snapshot
         else:
             notes = notes.copied(snapshot.digest, pin)
@@ -130,7 +130,7 @@ class DiskStore:
 
     def __init__(self, root: Path, limit: int, *, writes: bool = True) -> None:
         self._root = root
-        self._limit = limit
+        self.limit = limit
         self._writes = writes
 
     # -- notes ----------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ class DiskStore:
             if may:
                 notes = self.notes(plugin)
                 if snapshot.home is None:
-                    notes = notes.loaded(self._keep(plugin, snapshot, version, notes), self._limit)
+                    notes = notes.loaded(self._keep(plugin, snapshot, version, notes), self.limit)
                 else:
                     notes = notes.copied(snapshot.digest, pin)
                 self._write_notes(plugin, notes)
@@ -189,7 +189,7 @@ class DiskStore:
             same = known.digest == kept.digest and known.files == kept.files
             if same and os.path.isdir(self._copy_of(plugin, known)):
                 return msgspec.structs.replace(kept, directory=known.directory)
-        if self._limit == 0:
+        if self.limit == 0:
             return kept
         # Names of copies stay texts: pathlib interns the parts of its paths, which Python 3.12 keeps for ever.
         versions = str(self._of(plugin) / "versions")

@@ -6,7 +6,7 @@ The watch itself is injected, and its word is only "look again": see `watching`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from pytest_hotplug.reloader.asking import WATCHER, asking
@@ -52,21 +52,31 @@ class Watched:
         if watching is not None:
             watching.stop()
 
+    def catch_up(self, tell: Tell | None) -> None:
+        """Reload what was edited while nobody watched, and tell of nothing else."""
+        with asking(WATCHER):
+            wanted = self._wanted()
+            changed = self._hot.checker.changed
+            self._reload([name for name in wanted if changed(self._registry.slots[name])], tell)
+
     def _look_again(self, batch: Batch, tell: Tell | None) -> None:
         with asking(WATCHER):
-            self._reload_touched(batch, tell)
+            self._reload(plugins_touched(batch, self._wanted()), tell)
 
-    def _reload_touched(self, batch: Batch, tell: Tell | None) -> None:
+    def _wanted(self) -> dict[str, Path]:
+        """Return where those lie that serve or failed; one that nobody asked for yet is not loaded."""
         self._discover()
         lift(self._registry)
-        # One that failed was wanted: it is tried again. One that nobody asked for yet is not loaded.
         slots = dict(self._registry.slots)
-        wanted = {n: s.found.path for n, s in slots.items() if n in self._registry.serving or s.refusal is not None}
-        for name in plugins_touched(batch, wanted):
-            slot = slots[name]
-            if self._registry.hot_reload and slot.paused is None and not self.breaker.is_open(name):
-                outcome = self._hot.reload(name)
-                if fault := self.breaker.trips(slot):
-                    self._hot.tell(slot, fault)
-                if tell is not None:
-                    tell(outcome)
+        return {n: s.found.path for n, s in slots.items() if n in self._registry.serving or s.refusal is not None}
+
+    def _reload(self, names: Iterable[str], tell: Tell | None) -> None:
+        for name in names:
+            slot = self._registry.slots.get(name)
+            if slot is None or not self._registry.hot_reload or slot.paused is not None or self.breaker.is_open(name):
+                continue
+            outcome = self._hot.reload(name)
+            if fault := self.breaker.trips(slot):
+                self._hot.tell(slot, fault)
+            if tell is not None:
+                tell(outcome)

@@ -138,10 +138,14 @@ class _Worker:
                 self._server.start()
                 LOG.info("hotplug.started", extra={"text": f"worker {self._name} (pid {os.getpid()})"})
                 self._say(self._facts("listening", f"worker {self._name} (pid {os.getpid()}) listens at {path}"))
-                threading.Thread(target=self._load, name="hotplug-start", daemon=True).start()
+                self._beside(self._load)
                 code = self._obey()
             control.shutdown(wait=False, cancel_futures=True)
             return code
+
+    def _beside(self, work: Callable[[], None]) -> None:
+        """Do what may take long on a thread, so that a signal needn't wait for it."""
+        threading.Thread(target=work, name=f"hotplug{work.__name__.replace('_', '-')}", daemon=True).start()
 
     def _open_page(self, path: Path) -> None:
         """Serve the status page, where one was asked for; its key lies beside the socket at `path`."""
@@ -156,7 +160,7 @@ class _Worker:
     _page_server: Server | None = None
 
     def _load(self) -> None:
-        """Load everything, then watch; on a thread, so that a signal needn't wait for it."""
+        """Load everything, then watch."""
         try:
             with asking("start"):
                 loaded = self._service.load_all()
@@ -177,8 +181,19 @@ class _Worker:
         self._asked.put(lambda: self._serve(len(loaded), failed))
 
     def _watch(self) -> None:
+        """Watch, and reload what was edited while nobody did."""
         watch = and_load_the_rest(self._manager, self._load_newcomer)
         self._manager.start_watching(watch, tell=self._tell_outcome)
+        self._manager._watched.catch_up(self._tell_outcome)
+
+    def _watch_anew(self) -> None:
+        """End the watch, if one lives, and begin another one; it waits for a load that is under way."""
+        try:
+            self._manager.stop_watching()
+            self._watch()
+        except Exception:
+            if not self._manager._registry.closed:  # else the worker is being stopped
+                LOG.exception("hotplug.watcher_down", extra={"text": "the watcher could not be started"})
 
     def _load_newcomer(self, name: str) -> None:
         with asking("watcher"):
@@ -254,7 +269,7 @@ class _Worker:
         if self._service.phase == "serving" and watching is not None and not watching.alive:
             text = "the watcher has ended; it is started again"
             LOG.error("hotplug.watcher_down", extra={"text": text})
-            self._watch()
+            self._beside(self._watch_anew)
             self._say(self._facts("watching", f"worker {self._name}: {text}"))
 
     def _reread(self) -> None:
@@ -272,11 +287,9 @@ class _Worker:
         _notify(partial(notify.ready, f"worker {self._name} serves"))
 
     def _take(self, settings: Settings) -> None:
-        names = settings.__struct_fields__
-        changed = [name for name in names if getattr(settings, name) != getattr(self._settings, name)]
-        now = [name for name in changed if name in _AT_ONCE]
-        later = [name for name in changed if name not in _AT_ONCE]
-        self._settings = settings
+        now, later = self._manager.take_over(settings)
+        if self._service.phase == "serving" and not _OF_THE_WATCH.isdisjoint(now):
+            self._beside(self._watch_anew)
         said = [f"took over {', '.join(now)}"] if now else []
         said += [f"a restart is needed for {', '.join(later)}"] if later else []
         text = "settings read again: " + ("; ".join(said) or "nothing has changed")
@@ -361,7 +374,7 @@ class _Worker:
         return {"event": event, "worker": self._name, "pid": os.getpid(), "text": text}
 
 
-_AT_ONCE = ("log_dir", "log_format", "log_level")
+_OF_THE_WATCH = frozenset(("debounce", "settle_max", "poll_interval", "force_polling"))
 
 
 def _overrides(project: Project) -> dict[str, Any]:

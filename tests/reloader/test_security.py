@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
-from pytest_hotplug import PluginLoadError, PluginManager, Reloaded, UnknownPlugin
+from pytest_hotplug import KeptCurrent, PluginLoadError, PluginManager, Reloaded, UnknownPlugin
 from pytest_hotplug.reloader import fingerprint, trust
 from pytest_hotplug.reloader.digests import hash_of
 from pytest_hotplug.reloader.fingerprint import MAX_FILES
+from pytest_hotplug.reloader.settings import make_settings
 from tests.reloader.workshop import Workshop, running
 
 ONE, TWO = "def run():\n    return 1\n", "def run():\n    return 2\n"
@@ -273,6 +274,24 @@ def test_who_looks_at_modes_is_decided_by_who_runs(shop: Workshop) -> None:
     else:
         assert shop.manager().execute("subject") == 1
     assert shop.manager(strict_permissions="off").execute("subject") == 1
+
+
+@posix
+def test_a_rule_that_is_loosened_lets_in_what_it_refused(shop: Workshop) -> None:
+    """S8: other settings count at the next look, for what was refused; for what was let in they count anew."""
+    shop.plugin("subject", ONE)
+    manager = shop.manager(strict_permissions="on")
+    manager.load("subject")
+    shop.write("subject", "main.py", TWO)
+    (shop.plugins / "subject" / "main.py").chmod(0o666)
+    assert isinstance(manager.reload("subject"), KeptCurrent)
+    manager.take_over(make_settings({"strict_permissions": "off"}))
+    assert manager.execute("subject") == 2
+    manager.take_over(make_settings({"strict_permissions": "on"}))
+    shop.write("subject", "main.py", ONE)
+    (shop.plugins / "subject" / "main.py").chmod(0o666)
+    assert isinstance(manager.reload("subject"), KeptCurrent)
+    assert manager.execute("subject") == 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="access control lists are looked at on Linux")

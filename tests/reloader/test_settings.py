@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_hotplug import UsageError
-from pytest_hotplug.reloader.settings import Layout, Settings, layouts, make_settings, read_settings
+from pytest_hotplug.reloader.settings import (
+    _AT_ANY_TIME,
+    InUse,
+    Layout,
+    Settings,
+    layouts,
+    make_settings,
+    read_settings,
+)
 
 
 def read(root: Path, environ: dict[str, str] | None = None, **overrides: Any) -> Any:
@@ -140,3 +149,19 @@ def test_each_dir_may_have_its_own_layout(tmp_path: Path) -> None:
         {"dependencies": "needs"},
     )
     assert (first.foreign, second.foreign) == (False, True)
+
+
+def test_the_page_names_what_may_change_at_any_time() -> None:
+    """An operator reads on one page what a SIGHUP takes over."""
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
+    section = page.partition("## At any time")[2].partition("count from then on")[0]
+    assert set(re.findall(r"`(\w+)`", section)) == _AT_ANY_TIME
+
+
+def test_what_may_change_at_any_time_is_taken_over() -> None:
+    """Times, limits and rules count from now on; where plugins lie stays as it was, and its name is given."""
+    in_use = InUse(Settings())
+    wanted = Settings(load_timeout=1.0, trusted_owners=("root",), plugin_dirs=("elsewhere",), digest="blake2b")
+    assert in_use.take_over(wanted) == (["load_timeout", "trusted_owners"], ["plugin_dirs", "digest"])
+    assert in_use.now == Settings(load_timeout=1.0, trusted_owners=("root",))
+    assert in_use.take_over(wanted) == ([], ["plugin_dirs", "digest"])

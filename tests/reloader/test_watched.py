@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from pytest_hotplug import KeptCurrent, PluginManager, Reloaded, Unchanged
+from pytest_hotplug import KeptCurrent, PluginLoadError, PluginManager, Reloaded, Unchanged
 from pytest_hotplug.reloader import git_lock
+from pytest_hotplug.reloader.outcomes import Outcome
 from tests.reloader.workshop import PATIENCE, Workshop, eventually, kinds, running
 
 ONE, TWO = "def run():\n    return 1\n", "def run():\n    return 2\n"
@@ -67,6 +68,28 @@ def test_a_lock_that_a_killed_git_left_counts_for_a_while_only(
     (shop.root / ".git" / "index.lock").touch()
     shop.write("subject", "main.py", TWO)
     assert manager.execute("subject") == 2
+
+
+def test_what_was_edited_while_nobody_watched_is_caught_up_with(shop: Workshop) -> None:
+    """Whoever begins to watch asks once for what lies there already, and hears of nothing that did not change."""
+    shop.plugin("edited", ONE)
+    shop.plugin("broken", "def run(:\n")
+    shop.plugin("same", ONE)
+    shop.plugin("paused", ONE)
+    manager = shop.manager()
+    for name in ("edited", "same", "paused"):
+        manager.load(name)
+    with pytest.raises(PluginLoadError):
+        manager.load("broken")
+    manager.pause("paused")
+    told: list[Outcome] = []
+    manager._watched.catch_up(told.append)
+    assert told == []
+    for name in ("edited", "broken", "paused"):
+        shop.write(name, "main.py", TWO)
+    manager._watched.catch_up(told.append)
+    assert {(type(outcome), outcome.name) for outcome in told} == {(Reloaded, "edited"), (Reloaded, "broken")}
+    assert manager.get_plugin_hot_info("edited")["loaded"]
 
 
 def test_the_lock_of_a_linked_work_tree_is_found(shop: Workshop) -> None:

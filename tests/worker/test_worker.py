@@ -11,6 +11,7 @@ import threading
 import pytest
 
 from tests.cli.terminal import GREET, User, wait_for
+from tests.threads import eventually
 from tests.worker.serving import asked, posted, serving, socket_of
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers are commanded over unix sockets")
@@ -260,6 +261,34 @@ def test_systemd_is_told_of_start_settings_and_end(user: User) -> None:
             worker.process.send_signal(signal.SIGTERM)
             assert told.recv(4096).startswith(b"STOPPING=1\n")
             assert worker.process.wait(60) == 0
+
+
+def test_times_and_rules_that_change_count_at_once(user: User) -> None:
+    """After SIGHUP a load that hangs is given up after the new time, and a save is found by a watch of the new kind."""
+    user.plugin("greeter")
+    with serving(user) as worker:
+        user.write("hotplug.toml", "load_timeout = 0.3\nforce_polling = true\npoll_interval = 0.05\n")
+        worker.process.send_signal(signal.SIGHUP)
+        text = worker.until(event="settings")["text"]
+        assert "took over poll_interval, force_polling, load_timeout" in text
+        assert "restart" not in text
+        user.write("plugins/greeter/main.py", "while True:\n    pass\n")
+        refused = worker.until(event="kept")
+        assert refused["slug"] == "load-timeout"
+        assert "0.3 s" in refused["text"]
+        eventually(lambda: asked(user, "/health").json()["watching"]["backend"] == "polling", "the new watch")
+
+
+def test_what_was_edited_while_the_watch_was_changed_is_served(user: User) -> None:
+    """A save just before the signal is either seen by the old watch or found by the new one."""
+    user.plugin("greeter")
+    with serving(user) as worker:
+        for number in range(5):
+            user.write("hotplug.toml", f"settle_max = {number + 6}\n")
+            user.write("plugins/greeter/main.py", f"def run(**given):\n    return {number}\n")
+            worker.process.send_signal(signal.SIGHUP)
+            assert worker.until(event="reloaded")["plugin"] == "greeter"
+            assert posted(user, "/plugins/greeter/execute").json()["result"] == number
 
 
 def test_settings_that_are_wrong_change_nothing(user: User) -> None:
