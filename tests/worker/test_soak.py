@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -108,6 +109,19 @@ def garbage(path: Path) -> None:
                 return
 
 
+@contextmanager
+def full_disk(pid: int) -> Iterator[None]:
+    """Let no file take one more byte of a process, as a full disk does; sockets and pipes take what they took."""
+    import resource  # not everywhere
+
+    before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+
+
 def edit_for(seconds: float, writer: Writer, path: Path) -> None:
     """Save a version every 50 ms, break one every second, and flood the socket with garbage beside."""
     begun = time.monotonic()
@@ -122,11 +136,12 @@ def edit_for(seconds: float, writer: Writer, path: Path) -> None:
         time.sleep(max(0.0, ticks * 0.05 - now))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can let another process's disk be full")
 def test_no_accepted_call_is_lost_torn_or_answered_by_a_refused_version(user: User, soak: float) -> None:
-    """500 calls a second, an edit every 50 ms, broken versions, garbage, no watcher, no logs, kill -9 and a restart."""
+    """500 calls a second, an edit every 50 ms, broken versions, garbage, no watcher, no logs, a full disk, kill -9."""
     writer, tally = Writer(user), Tally()
     user.plugin("saboteur", SABOTEUR, {"version": "1"})
-    part = SECONDS * soak / 4
+    part = SECONDS * soak / 5
     with serving(user) as worker, calling(user, tally):
         edit_for(part, writer, socket_of(user))
         user.types("run", "saboteur")  # the watcher's thread ends
@@ -138,13 +153,18 @@ def test_no_accepted_call_is_lost_torn_or_answered_by_a_refused_version(user: Us
         health = asked(user, "/health").json()
         assert "[log-unwritable]" in str(health["reasons"])
         (user.here / "logs").unlink()
+        with full_disk(worker.process.pid):
+            edit_for(part, writer, socket_of(user))
+            reasons = str(asked(user, "/health").json()["reasons"])
+            assert "the state directory can't be used" in reasons
+        assert (tally.wrong, tally.cut) == ([], 0)
         worker.end(signal.SIGKILL)
         with serving(user):
             edit_for(part, writer, socket_of(user))
             told = {plugin["name"]: plugin for plugin in asked(user, "/plugins").json()["plugins"]}
     assert tally.wrong == []
     assert set(tally.answered) == {200}
-    assert tally.answered[200] > RATE * SECONDS * soak / 4
+    assert tally.answered[200] > RATE * SECONDS * soak / 5
     for plugin in PLUGINS:
         assert told[plugin]["loaded"], told[plugin]
 
