@@ -62,9 +62,8 @@ def _awaited(client: Client, name: str, digest: str | None, deadline: float) -> 
             return reply
         refused = digest is None and facts["state"] in ("degraded", "failed")
         if refused or time.monotonic() > deadline:
-            why = f"refused: {facts['error']}" if refused else f"does not serve yet (state: {facts['state']})"
-            slug = "" if refused else " [wait-timeout]"
-            return replace(reply, status=409, facts={**facts, "text": f"{name}: {why}{slug}"})
+            text = f"refused: {facts['error']}" if refused else f"{_not_yet(facts, digest)} [wait-timeout]"
+            return replace(reply, status=409, facts={**facts, "text": f"{name}: {text}"})
         time.sleep(STEP)  # what another process does by itself can only be asked for
 
 
@@ -72,6 +71,13 @@ def _serves(facts: Mapping[str, Any], digest: str | None) -> bool:
     if digest is not None:
         return (facts["digest"] or "").startswith(digest)
     return facts["loaded"] and not facts["has_updates"] and facts["state"] not in ("degraded", "failed", "settling")
+
+
+def _not_yet(facts: Mapping[str, Any], digest: str | None) -> str:
+    if facts["loaded"]:
+        serves = f"version {facts['version']} ({facts['digest'][:SHORT]}) still serves"
+        return f"{serves}, and not {digest}" if digest else f"{serves} (state: {facts['state']})"
+    return f"nothing serves yet (state: {facts['state']})"
 
 
 def _waited_for(facts: Mapping[str, Any]) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from pytest_hotplug.cli.output import say
+from pytest_hotplug.cli.output import emit_json, json_option, say
 
 __all__ = ["completion"]
 
 
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell: str) -> int:
+@json_option
+def completion(shell: str, as_json: bool) -> int:
     """Print the completion script for SHELL.
 
     \b
@@ -24,5 +25,9 @@ def completion(shell: str) -> int:
 
     kind = get_completion_class(shell)
     assert kind is not None, "click completes every shell that we offer"
-    say(kind(cli, {}, "hotplug", "_HOTPLUG_COMPLETE").source())
+    script = kind(cli, {}, "hotplug", "_HOTPLUG_COMPLETE").source()
+    if as_json:
+        emit_json({"shell": shell, "script": script})
+    else:
+        say(script)
     return 0

@@ -23,7 +23,7 @@ __all__ = ["health", "metrics"]
 @click.command()
 @plugin_argument("names", nargs=-1)
 @click.option("--live", is_flag=True, help="Only whether the process answers.")
-@click.option("--ready", is_flag=True, help="Only whether every enabled plugin serves something.")
+@click.option("--ready", is_flag=True, help="Only whether every enabled plugin (or NAME) serves something.")
 @local_option("Load the plugins in this process, without starting them, and judge that.")
 @worker_option
 @directory_option
@@ -42,8 +42,8 @@ def health(
     """
     if live and ready:
         raise click.UsageError("--live and --ready exclude each other")
-    if names and (live or ready):
-        raise click.UsageError("--live and --ready are of the whole worker; leave out the names")
+    if names and live:
+        raise click.UsageError("--live asks for the process alone; leave out the names")
     if local:
         if workers or live or ready:
             raise click.UsageError("--local excludes --worker, --live and --ready")
@@ -110,18 +110,32 @@ def _judge(names: list[str]) -> str:
 @click.command()
 @worker_option
 @directory_option
-def metrics(workers: tuple[str, ...]) -> int:
+@json_option
+def metrics(workers: tuple[str, ...], as_json: bool) -> int:
     """Print the workers' metrics as Prometheus reads them; of several workers with a label `worker`.
 
     \b
     Examples:
       hotplug metrics
+      hotplug metrics --json | jq '.metrics[] | select(.labels.plugin == "greeter")'
       curl --unix-socket .hotplug/run/worker.sock http://localhost/metrics
     """
     clients = addressed(workers)
     texts = {client.name: client.text("/metrics") for client in clients}
-    say((next(iter(texts.values())) if len(texts) == 1 else _together(texts)).rstrip("\n"))
+    text = next(iter(texts.values())) if len(texts) == 1 else _together(texts)
+    if as_json:
+        emit_json({"source": "worker", "metrics": _samples(text)})
+    else:
+        say(text.rstrip("\n"))
     return 0
+
+
+def _samples(text: str) -> list[dict[str, Any]]:
+    """Return each value of an exposition with its name and labels."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    families = text_string_to_metric_families(text)
+    return [{"name": s.name, "labels": s.labels, "value": s.value} for family in families for s in family.samples]
 
 
 def _together(texts: Mapping[str, str]) -> str:

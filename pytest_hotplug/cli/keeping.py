@@ -19,7 +19,7 @@ from pytest_hotplug.cli.supervised import supervised
 from pytest_hotplug.cli.verdict import Told
 from pytest_hotplug.reloader.errors import HotplugError, visible
 from pytest_hotplug.reloader.kept import Kept, Notes, Record
-from pytest_hotplug.reloader.outcomes import KeptCurrent, Outcome, Unchanged
+from pytest_hotplug.reloader.outcomes import KeptCurrent, Unchanged
 
 if TYPE_CHECKING:
     from pytest_hotplug.worker.client import Client, Reply
@@ -144,20 +144,13 @@ def _roll_back(name: str, to: str | None, *, end: bool, as_json: bool) -> str:
         manager.load(name)
         outcome = manager.end_rollback(name) if end else manager.rollback(name, to)
         if isinstance(outcome, KeptCurrent):
-            raise _refusal(outcome)
+            raise Told(outcome.told("rolled back"))
         info = manager.get_plugin_hot_info(name)
     pinned = _remembered(name, info["digest"])
     what = "unchanged" if isinstance(outcome, Unchanged) else "ended" if pinned is None else "rolled-back"
     facts = {"source": "local", "plugin": name, "outcome": what, "pinned": pinned}
     facts |= {key: info[key] for key in ("version", "digest")}
     return json_line(facts) if as_json else visible(_sentence(facts))
-
-
-def _refusal(outcome: Outcome) -> Told:
-    if outcome.reason == "nothing-kept":
-        return Told(f"{outcome.name}: no older version is kept; what serves goes on [nothing-kept]")
-    headline = f"{outcome.name}: not rolled back, what serves goes on."
-    return Told(outcome.error.render(headline) if outcome.error else f"{headline} ({outcome.reason}) [not-loaded]")
 
 
 def _remembered(name: str, digest: str) -> str | None:

@@ -42,6 +42,21 @@ class Unchanged(Outcome):
 class KeptCurrent(Outcome):
     """The new bytes don't serve; what served before goes on (`reason`, `error` say why)."""
 
+    @property
+    def slug(self) -> str:
+        """Return the slug of the reason."""
+        if self.error is not None:
+            return self.error.slug
+        return self.reason if self.reason == "nothing-kept" else "kept-current"
+
+    def told(self, done: str = "reloaded") -> str:
+        """Return what was not `done`, what serves and why, for people."""
+        if self.slug == "nothing-kept":
+            return f"{self.name}: no older version is kept; what serves goes on [nothing-kept]"
+        kept = f"generation {self.serving} keeps serving" if self.serving else "nothing serves"
+        headline = f"{self.name}: not {done}, {kept}"
+        return self.error.render(f"{headline}.") if self.error else f"{headline} ({self.reason}) [{self.slug}]"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unloaded(Outcome):

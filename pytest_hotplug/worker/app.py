@@ -112,7 +112,7 @@ class _Channel:
         return self._answer({"live": True, "phase": self.service.phase})
 
     async def ready(self, request: Request) -> Response:
-        facts = await self._thread(self.service.ready)
+        facts = await self._thread(self.service.ready, request.query_params.getlist("plugin"))
         return self._answer(facts, 200 if facts["ready"] else 503)
 
     async def plugins(self, request: Request) -> Response:

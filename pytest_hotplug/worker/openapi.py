@@ -38,7 +38,7 @@ ENDPOINTS = (
     Endpoint("GET", "/health/live", "live", "Liveness: the process answers"),
     Endpoint(
         "GET", "/health/ready", "ready", "Readiness: every enabled plugin serves something",
-        answers={503: "Not ready; `missing` names the plugins"},
+        query={"plugin": "Only this plugin (repeatable)"}, answers={503: "Not ready; `missing` names the plugins"},
     ),
     Endpoint("GET", "/plugins", "plugins", "Every plugin with version, generation, digest and state"),
     Endpoint("GET", _ONE, "plugin", "One plugin"),

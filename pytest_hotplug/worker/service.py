@@ -94,9 +94,11 @@ class Service:
             facts["status"] = "degraded" if facts["status"] == "ok" else facts["status"]
         return {**facts, "phase": self.phase, "logs": problem or "ok"}
 
-    def ready(self) -> Facts:
-        """Tell whether every enabled plugin serves something, and this worker takes calls."""
-        states = {info["name"]: info["state"] for info in self.plugins()}
+    def ready(self, names: Sequence[str] = ()) -> Facts:
+        """Tell whether the enabled plugins (or these) serve something each, and this worker takes calls."""
+        for name in names:
+            self.manager.get_plugin_hot_info(name)
+        states = {info["name"]: info["state"] for info in self.plugins() if not names or info["name"] in names}
         missing = [name for name, state in states.items() if state in ("failed", "not-loaded")]
         return {"ready": self.phase == "serving" and not missing, "phase": self.phase, "missing": missing}
 
@@ -158,7 +160,7 @@ class Service:
         """Serve an older version, or end that."""
         with asking(who):
             outcome = self.manager.end_rollback(name) if end else self.manager.rollback(name, to)
-        facts = self._after(outcome)
+        facts = self._after(outcome, "rolled back")
         if facts["outcome"] == "reloaded":
             facts["outcome"] = "ended" if end else "rolled-back"
         return facts
@@ -182,17 +184,16 @@ class Service:
             self.manager.pause(name, reason, lasts=lasts)
         return self.switches()
 
-    def _after(self, outcome: Outcome) -> Facts:
+    def _after(self, outcome: Outcome, done: str = "reloaded") -> Facts:
         info: Facts = {}
         with suppress(HotplugError):  # a plugin that is gone has none
             info = self.manager.get_plugin_hot_info(outcome.name)
-        return {**outcome_facts(outcome), "version": info.get("version"), "digest": info.get("digest")}
+        return {**outcome_facts(outcome, done), "version": info.get("version"), "digest": info.get("digest")}
 
 
-def outcome_facts(outcome: Outcome) -> Facts:
-    """Return an outcome as plain facts with a text; `ok` tells whether the asked version serves."""
+def outcome_facts(outcome: Outcome, done: str = "reloaded") -> Facts:
+    """Return an outcome as plain facts with a text; `ok` tells whether what was to be `done` is."""
     name, serving = outcome.name, outcome.serving
-    fault = outcome.error
     what, text = "unloaded", f"{name}: no longer serves"
     if isinstance(outcome, Reloaded):
         also = f", with {', '.join(outcome.also)}" if outcome.also else ""
@@ -200,17 +201,14 @@ def outcome_facts(outcome: Outcome) -> Facts:
     elif isinstance(outcome, Unchanged):
         what, text = "unchanged", f"{name}: same content, not reloaded [same-content]"
     elif isinstance(outcome, KeptCurrent):
-        kept = f"generation {serving} keeps serving" if serving else "nothing serves"
-        headline = f"{name}: not reloaded, {kept}."
-        what = "kept"
-        text = fault.render(headline) if fault is not None else f"{headline[:-1]} ({outcome.reason}) [kept-current]"
+        what, text = "kept", outcome.told(done)
     return {
         "plugin": name,
         "outcome": what,
         "ok": what != "kept",
         "serving": serving,
         "reason": outcome.reason,
-        "slug": fault.slug if fault is not None else None,
+        "slug": outcome.slug if isinstance(outcome, KeptCurrent) else None,
         "text": text,
         "also": list(outcome.also),
     }
