@@ -14,6 +14,7 @@ import pytest
 
 from tests.architecture.doc_blocks import blocks, commands, copy_examples, is_played, play
 from tests.architecture.project import PACKAGE, PROJECT, python
+from tests.architecture.runbook import entries, has_form, untrue
 from tests.architecture.slugs import slugs_in
 from tests.testing.watched import delete
 
@@ -28,7 +29,7 @@ def name_of(page: Path) -> str:
 
 
 def documented() -> list[str]:
-    return re.findall(r"^## `?([a-z-]+)`?$", MESSAGES.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return [slug for slug, _ in entries(MESSAGES.read_text(encoding="utf-8"))]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the pages show a POSIX shell")
@@ -111,6 +112,41 @@ def test_every_entry_has_a_slug() -> None:
     found = slugs_in(sorted(PACKAGE.rglob("*.py")))
     assert [slug for slug in documented() if not found.knows(slug)] == []
     assert len(documented()) == len(set(documented()))
+
+
+def test_every_entry_says_what_serves_and_what_to_type() -> None:
+    """Who is woken finds under every slug a short explanation, what serves and what to type, always in one form."""
+    found = entries(MESSAGES.read_text(encoding="utf-8"))
+    assert [slug for slug, body in found if not has_form(body)] == []
+
+
+def test_every_command_of_the_runbook_exists() -> None:
+    """What the runbook says to type can be typed: its commands and options are those of the command line."""
+    assert untrue(MESSAGES.read_text(encoding="utf-8")) == []
+
+
+def test_a_runbook_that_lies_is_found_out() -> None:
+    """The proofs above can fail: by a line that lacks, is empty, comes twice or elsewhere, a command, an option."""
+    serves, types = "- **Serves:** all\n  as before.\n", "- **Type:** nothing.\n"
+    assert entries(f"# Page\n## a-slug\nMeans.\n\n{serves}{types}\n## other\n") == [
+        ("a-slug", f"Means.\n\n{serves}{types}\n"),
+        ("other", ""),
+    ]
+    assert has_form(f"It means\nthis.\n\n{serves}{types}\n")
+    for body in (
+        "Means.\n",
+        f"Means.\n\n{serves}",
+        f"Means.\n\n{types}{serves}",
+        f"Means.\n\n- **Serves:**\n{types}",
+        f"Means.\n\n{serves}{types}{types}",
+        f"Means.\n\n{serves}{types}\nMore.\n",
+        f"\n{serves}{types}",
+        f"One\ntwo\nthree\nfour.\n\n{serves}{types}",
+    ):
+        assert not has_form(body), body
+    true = ["hotplug why NAME", "X=1 hotplug stop\n  --timeout=5", "hotplug --help", "hotplug run NAME --key 1"]
+    lies = ["hotplug whence", "hotplug why NAME --frob", "hotplug -x", "ls && hotplug nix", "pytest --hotplug-frob"]
+    assert untrue(" or ".join(f"`{code}`" for code in [*true, "ls -l", "pytest --hotplug-watch", *lies])) == lies
 
 
 def test_slugs_are_found_in_every_form(tmp_path: Path) -> None:
