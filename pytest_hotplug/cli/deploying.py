@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pytest_hotplug.cli.across import local_option, worker_option, workers_or_none
+from pytest_hotplug.cli.across import across, local_option, worker_option, workers_or_none
 from pytest_hotplug.cli.ondisk import PluginOnDisk, find_on_disk, plugin_argument, plugins_on_disk, read_plugin
 from pytest_hotplug.cli.output import directory_option, emit_json, json_option, say, shortened
 from pytest_hotplug.cli.statedir import no_worker, opened_store, state_dir
@@ -294,9 +294,11 @@ def remove(name: str, yes: bool, local: bool, workers: tuple[str, ...], as_json:
       hotplug remove greeter --local --yes
     """
     project = read_settings()
+    clients = workers_or_none(workers, local=local)
+    if clients and name not in find_on_disk(project):
+        return _remove_from_memory(name, clients, as_json)
     plugin = plugins_on_disk([name])[0]
     users = [other.name for other in plugins_on_disk() if name in other.manifest.depends_on]
-    clients = workers_or_none(workers, local=local)
     if not clients and not local:
         raise no_worker()
     _confirm(plugin, users, yes)
@@ -308,6 +310,12 @@ def remove(name: str, yes: bool, local: bool, workers: tuple[str, ...], as_json:
         if not reply.ok:
             raise Told(f"worker {reply.worker}: {reply.text}")
     return 0
+
+
+def _remove_from_memory(name: str, clients: Sequence[Client], as_json: bool) -> int:
+    """Take a plugin whose directory is gone out of the workers that it serves on in."""
+    refresh = f"/plugins/{name}/refresh"
+    return across(clients, lambda client: client.post(refresh), lambda facts: say(facts["text"]), as_json=as_json)
 
 
 def _confirm(plugin: PluginOnDisk, users: Sequence[str], yes: bool) -> None:

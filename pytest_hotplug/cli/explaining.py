@@ -61,6 +61,8 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
     """Yield the verdict, what it rests on, and whatever else is known."""
     yield facts["verdict"]
     yield f"  {shortened(visible(facts['text']))}"
+    if facts["remedy"]:
+        yield f"  {visible(facts['remedy'])}"
     serving = f"generation {facts['generation']}, version {facts['version']}" if facts["generation"] else "nothing"
     yield visible(f"  serving: {serving} ({facts['state']})")
     yield from (f"  {visible(line)}" for line in (*facts["lines"], *map(str, facts["limits"])))

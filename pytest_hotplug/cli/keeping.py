@@ -130,7 +130,10 @@ def _ask(path: str, body: dict[str, Any], client: Client) -> Reply:
 
 
 def _in_worker(facts: Mapping[str, Any]) -> str:
-    name, version = facts["plugin"], f"version {facts['version']} ({(facts['digest'] or '')[:SHORT]})"
+    name = facts["plugin"]
+    if not facts["digest"]:
+        return f"{name}: nothing serves, and no rollback lasts"
+    version = f"version {facts['version']} ({facts['digest'][:SHORT]})"
     if facts["outcome"] == "rolled-back":
         return f"{name}: {version} serves, until the files change or 'hotplug rollback {name} --end'"
     if facts["outcome"] == "ended":

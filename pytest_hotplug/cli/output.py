@@ -7,9 +7,11 @@ doesn't change what a command finds out.
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TextIO, TypeVar
 
@@ -119,23 +121,26 @@ def plain(value: object) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table that fits the terminal; in a narrow one, each row becomes a few lines."""
-    from rich.console import Console
+    """Print a table that fits the terminal; in a narrow one, each row becomes a few lines.
 
+    What stands in a last column without a heading moves below its row where it finds no room beside it.
+    """
     cells = [[plain(cell) for cell in row] for row in rows]
-    wide = UNBOUNDED if not sys.stdout.isatty() and "COLUMNS" not in os.environ else None
-    width = Console(width=wide).width
+    width = _width()
     if width < NARROW:
         say("\n".join(_as_lines(columns, row) for row in cells))
         return
-    coloured = _wants_colour()
-    drawn = io.StringIO()  # click writes it: what a closed pipe means is told in one place
-    console = Console(
-        file=drawn, highlight=False, width=width, force_terminal=coloured, color_system="auto" if coloured else None
-    )
-    console.print(_drawn(columns, cells))
-    lines = [line.rstrip() for line in drawn.getvalue().splitlines()]
-    say("\n".join(lines), color=coloured)
+    lines = _drawn(columns, cells, width)
+    if len(lines) > 1 + len(cells) and columns[-1] == "":
+        lines = _with_notes_below(_drawn(columns[:-1], [row[:-1] for row in cells], width), cells, width)
+    say("\n".join(lines), color=_wants_colour())
+
+
+def _width() -> int:
+    """Return the columns of the terminal, or as many as a line may need where there is none."""
+    from rich.console import Console
+
+    return Console(width=UNBOUNDED if not sys.stdout.isatty() and "COLUMNS" not in os.environ else None).width
 
 
 def _wants_colour() -> bool:
@@ -147,7 +152,9 @@ def _wants_colour() -> bool:
     return sys.stdout.isatty()
 
 
-def _drawn(columns: Sequence[str], cells: Iterable[Sequence[str]]) -> Any:
+def _drawn(columns: Sequence[str], cells: Iterable[Sequence[str]], width: int) -> list[str]:
+    """Return the lines of a table."""
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -156,7 +163,20 @@ def _drawn(columns: Sequence[str], cells: Iterable[Sequence[str]]) -> Any:
         drawn.add_column(column, overflow="fold")
     for row in cells:
         drawn.add_row(*map(Text, row))
-    return drawn
+    coloured = _wants_colour()
+    text = io.StringIO()  # click writes it: what a closed pipe means is told in one place
+    Console(
+        file=text, highlight=False, width=width, force_terminal=coloured, color_system="auto" if coloured else None
+    ).print(drawn)
+    return [line.rstrip() for line in text.getvalue().splitlines()]
+
+
+def _with_notes_below(lines: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> list[str]:
+    """Return a table's lines with each row's note below it; below all of them where a row takes several lines."""
+    notes = [textwrap.wrap(row[-1], width, initial_indent="  ", subsequent_indent="    ") for row in cells]
+    if len(lines) == 1 + len(cells):
+        return [lines[0], *itertools.chain(*([line, *note] for line, note in zip(lines[1:], notes, strict=True)))]
+    return [*lines, *itertools.chain(*([f"{row[0]}:", *note] for row, note in zip(cells, notes, strict=True) if note))]
 
 
 def _as_lines(columns: Sequence[str], row: Sequence[str]) -> str:

@@ -340,9 +340,10 @@ class PluginManager:
 
         `verdict` is one of current, paused, rolled-back, refused, settling, held-by-git, breaker,
         ignored-file, same-content, unreadable, dependency-refused, root-missing, watcher-down; `text`
-        says it in a sentence; `holders` are `{"generation", "held", "place", "chain"}`, `lines` the
-        same for people; `next_try` the seconds until a refused version is tried again. Walks the
-        heap when old generations are alive: a question for people, not for a probe. Raises UnknownPlugin.
+        says it in a sentence, `remedy` what helps against a refusal; `holders` are
+        `{"generation", "held", "place", "chain"}`, `lines` the same for people; `next_try` the seconds
+        until a refused version is tried again. Walks the heap when old generations are alive: a
+        question for people, not for a probe. Raises UnknownPlugin.
         """
         slot = self._slot(name)
         pauses.lift(self._registry)

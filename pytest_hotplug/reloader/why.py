@@ -23,6 +23,7 @@ Verdict = Literal[
     "unreadable", "dependency-refused", "root-missing", "watcher-down",
 ]  # fmt: skip
 VERDICTS: tuple[str, ...] = get_args(Verdict)
+_BY_A_REFUSAL = ("refused", "unreadable", "dependency-refused")
 _FROM_OUTSIDE = ("unreadable", "plugin-missing")
 
 
@@ -45,6 +46,7 @@ def why(
         "name": slot.name,
         "verdict": verdict,
         "text": text,
+        "remedy": refusal.fault.remedy if refusal is not None and verdict in _BY_A_REFUSAL else None,
         "state": state_of(slot, registry),
         "generation": current,
         "version": serving.version if serving is not None else None,
@@ -92,6 +94,8 @@ def _verdict(
 
 def _unchanged(slot: Slot, registry: Registry, changed: bool) -> tuple[Verdict, str]:
     serving = registry.serving.get(slot.name)
+    if not slot.found.path.is_dir():
+        return "unreadable", f"its directory {slot.found.path} is gone; what was loaded serves from memory"
     if serving is None:
         return "current", "it was not loaded yet; the next execution loads what is on disk"
     if changed:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_hotplug import __version__
 from pytest_hotplug.reloader.asking import asking
-from pytest_hotplug.reloader.errors import HotplugError, PluginDisabled
+from pytest_hotplug.reloader.errors import HotplugError, PluginDisabled, UnknownPlugin
 from pytest_hotplug.reloader.outcomes import KeptCurrent, Outcome, Reloaded, Unchanged
 from pytest_hotplug.worker.journal import past
 
@@ -42,7 +42,7 @@ class Service:
 
     def about(self) -> Facts:
         """Return who this worker is, and which of its plugins are behind the disk."""
-        plugins = [self.manager.get_plugin_hot_info(name) for name in self.manager.discover()]
+        plugins = self.plugins()
         return {
             "pid": os.getpid(),
             "version": __version__,
@@ -56,8 +56,13 @@ class Service:
         }
 
     def plugins(self) -> list[Facts]:
-        """Return what is known of each plugin."""
-        return [self.manager.get_plugin_hot_info(name) for name in self.manager.discover()]
+        """Return what is known of each plugin, also of one that serves on although its directory is gone."""
+        self.manager.discover()
+        known = []
+        for name in sorted(self.manager._registry.slots):
+            with suppress(UnknownPlugin):  # it ended meanwhile
+                known.append(self.manager.get_plugin_hot_info(name))
+        return known
 
     def plugin(self, name: str) -> Facts:
         """Return what is known of one plugin, with what its manifest says of the version that serves."""

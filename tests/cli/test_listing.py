@@ -105,6 +105,22 @@ def test_a_pipe_gets_whole_lines(user: User) -> None:
 
 
 @posix
+def test_what_is_wrong_with_a_plugin_stands_below_it_where_there_is_no_room(user: User) -> None:
+    """In 80 columns the sentence isn't squeezed into what the other columns leave; wide enough, it is in its row."""
+    user.plugin("broken_plugin", manifest={"version": 1})
+    user.plugin("good_plugin")
+    wide = user.types("list").out.splitlines()
+    assert "[bad-manifest]" in wide[1]
+    assert len(wide) == 4
+    for shown in (in_a_terminal(user, "list", columns=80, NO_COLOR="1"), user.types("list", COLUMNS="80").out):
+        head, broken, note, *rest = shown.splitlines()
+        assert (head.split()[0], broken.split()[0]) == ("plugin", "broken_plugin")
+        assert note.startswith("  plugins/broken_plugin/plugin.json:1")
+        assert max(map(len, shown.splitlines())) <= 80
+        assert [line.split()[0] for line in rest if not line.startswith(" ")] == ["good_plugin", "(read"]
+
+
+@posix
 def test_a_terminal_of_20_columns_shows_everything(user: User) -> None:
     """In a narrow terminal each plugin becomes a few lines; nothing is cut to an ellipsis."""
     user.plugin("a_long_plugin_name")

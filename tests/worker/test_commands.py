@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 
@@ -345,3 +346,29 @@ def test_completion_knows_workers(shop: User) -> None:
     with serving(shop, "--worker", "blue"):
         words = shop.types(COMP_WORDS="hotplug reload --worker ", COMP_CWORD="3", _HOTPLUG_COMPLETE="bash_complete").out
         assert "blue" in words
+
+
+def test_a_plugin_whose_directory_is_gone_is_shown_until_it_is_removed(shop: User) -> None:
+    """It serves on from memory, `list` and `why` say so, and `remove` ends it although nothing lies on disk."""
+    with serving(shop):
+        for name in ("greeter", "second"):
+            shutil.rmtree(shop.here / "plugins" / name)
+        assert shop.types("run", "greeter").code == 0
+        listed = shop.types("list", "--json")
+        assert (listed.code, [plugin["name"] for plugin in listed.json["plugins"]]) == (0, ["greeter", "second"])
+        why = shop.types("why", "second").out.splitlines()
+        assert why[0] == "unreadable"
+        assert "is gone" in why[1]
+        removed = shop.types("remove", "greeter", "--yes")
+        assert (removed.code, removed.out) == (0, "greeter: no longer serves\n")
+        assert [plugin["name"] for plugin in shop.types("list", "--json").json["plugins"]] == ["second"]
+        assert shop.types("remove", "greter", "--yes").code == 4
+
+
+def test_the_end_of_a_rollback_of_what_is_disabled_says_that_nothing_serves(shop: User) -> None:
+    """Disabled by its manifest it serves nothing, and has no version to name."""
+    with serving(shop):
+        shop.plugin("second", manifest={"version": "1.0", "enabled": False})
+        assert shop.types("reload", "second").code == 0
+        ended = shop.types("rollback", "second", "--end")
+        assert (ended.code, ended.out) == (0, "second: nothing serves, and no rollback lasts\n")
