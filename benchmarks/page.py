@@ -115,7 +115,8 @@ def _peer(measured: dict[str, Any]) -> str:
     if "failed" in measured:
         return "fails"
     wrong = f", WRONG in {measured['wrong']}" if measured["wrong"] else ", TORN" if measured["torn"] else ""
-    return f"{_time(measured['median_us'])} ({measured['ratio']:.2f}{wrong})"
+    ours = f"; {measured['to_ours']:.2f} of ours"
+    return f"{_time(measured['median_us'])} ({measured['ratio']:.2f}{ours}{wrong})"
 
 
 def _many(stored: dict[str, Any]) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """Claim: a reload by ours takes about as long as by the others whose result is right, and keeps hardly any memory.
 
-Each reloader runs in a process of its own, where its reload of a plugin takes turns with a
-one-module `importlib.reload`; what counts is the ratio to that. A leaf of the plugin is edited
-before each reload, and after it the entry must return the new value. At the end a call goes on while
+Each reloader lives in a process of its own, and all of them take turns, round after round, so that what
+the machine does meanwhile meets them alike; in its turn each reloads one module by `importlib.reload`,
+then the plugin. What counts is the ratio to that, and to ours in the same round. A leaf of the plugin is
+edited before each reload, and after it the entry must return the new value. At the end a call goes on while
 the plugin is reloaded: it must be answered by one version, or it is torn. Reloaders that are driven by a
 file watcher are told which file changed, so that their own looking is not counted; ours looks. The
 second table is the growth of the resident memory over many reloads of a plugin without a change of
@@ -22,8 +23,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +42,8 @@ from tests.hazards.adapter import Adapter
 SHAPES = ((1, False), (10, False), (10, True))
 GROWTH_RELOADS = 2_000
 WARM_UP = 200
-LIMIT = 600.0  # seconds for one child
+LIMIT = 1200.0  # seconds for one child
+OURS = "pytest-hotplug"
 
 
 def timed(adapter: Adapter) -> Callable[[Path], object]:
@@ -102,33 +106,114 @@ def baseline(parent: Path, with_dataclasses: bool) -> tuple[SamplePlugin, Callab
     return sample, lambda: importlib.reload(module)
 
 
-def speed(name: str, modules: int, with_dataclasses: bool, rounds: int) -> dict[str, Any]:
-    """Take turns with the baseline; return medians in microseconds, their ratio, and what was wrong."""
+def take_turns(name: str, modules: int, with_dataclasses: bool) -> None:
+    """Reload once for each value that comes by stdin, and tell what it took; at the end, whether calls are torn."""
     with tempfile.TemporaryDirectory() as directory:
         parent = Path(directory)
         alone, reload_alone = baseline(parent, with_dataclasses)
         arena = Arena(name, parent, modules, with_dataclasses)
         let_age()
-        own: list[float] = []
-        others: list[float] = []
-        wrong = 0
-        for number in range(rounds):
-            value = 1_000_000 + number
+        _tell(ready=True)
+        for line in sys.stdin:
+            value = int(line)
             alone.edit(value)
             arena.edit(value)
-            others.append(_clocked(reload_alone))
-            own.append(_clocked(lambda: arena.reload(arena.sample.edited)))
-            wrong += arena.answer() != value
-        torn = arena.tears(2_000_000)
+            other = _clocked(reload_alone)
+            own = _clocked(lambda: arena.reload(arena.sample.edited))
+            _tell(own=own, baseline=other, wrong=arena.answer() != value)
+        _tell(torn=arena.tears(2_000_000))
         arena.adapter.close()
-    ratios = [mine / other for mine, other in zip(own, others, strict=True)]
+
+
+def _tell(**facts: object) -> None:
+    print(json.dumps(facts), flush=True)
+
+
+class Contestant:
+    """One reloader's process, and what its turns have shown."""
+
+    def __init__(self, python: str, name: str, modules: int, with_dataclasses: bool) -> None:
+        arguments = ["speed", name, str(modules), str(int(with_dataclasses))]
+        self._said = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115  # closed by `end`
+        self._process = subprocess.Popen(
+            [python, "-m", "benchmarks.reload_peers", "--child", *arguments],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True,
+        )  # fmt: skip
+        self._clock = threading.Timer(LIMIT, self._process.kill)
+        self._clock.start()
+        self.turns: list[dict[str, Any]] = []
+        self.failed = ""
+        self.torn = False
+
+    def is_ready(self) -> bool:
+        """Wait until it can begin; False when it failed."""
+        return self._heard() is not None
+
+    def turn(self, value: int) -> None:
+        """Let it reload once; without effect once it has failed."""
+        if self.failed:
+            return
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # its last words say why
+            self._process.stdin.write(f"{value}\n")
+            self._process.stdin.flush()
+        if (told := self._heard()) is not None:
+            self.turns.append(told)
+
+    def end(self) -> None:
+        """Let it end, and hear whether it tears calls."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        if not self.failed and (told := self._heard()) is not None:
+            self.torn = told["torn"]
+        self._process.wait()
+        self._clock.cancel()
+        self._said.close()
+
+    def _heard(self) -> dict[str, Any] | None:
+        """Return the next answer; None, with the reason noted, when it is no longer there."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith("{"):  # some print to stdout
+                told: dict[str, Any] = json.loads(line)
+                return told
+        self._said.seek(0)
+        self.failed = (self._said.read().strip().splitlines() or [f"it ended, or took more than {LIMIT:g} s"])[-1]
+        return None
+
+
+def speed(
+    pythons: dict[str, str], names: Sequence[str], modules: int, dataclasses: bool, rounds: int
+) -> dict[str, Any]:
+    """Let all take turns; return by name the medians in microseconds, the ratios of each round, what was wrong."""
+    contestants = {n: Contestant(pythons.get(n, sys.executable), n, modules, dataclasses) for n in names}
+    try:
+        for contestant in contestants.values():
+            contestant.is_ready()
+        for number in range(rounds):
+            begin = number % len(names)
+            for name in (*names[begin:], *names[:begin]):
+                contestants[name].turn(1_000_000 + number)
+    finally:
+        for contestant in contestants.values():
+            contestant.end()
+    ours = contestants[OURS].turns
+    return {name: _summary(contestant, ours) for name, contestant in contestants.items()}
+
+
+def _summary(contestant: Contestant, ours: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    turns = contestant.turns
+    if contestant.failed:
+        return {"failed": contestant.failed}
     return {
-        "median_us": statistics.median(own) * 1e6,
-        "baseline_us": statistics.median(others) * 1e6,
-        "ratio": statistics.median(ratios),
-        "rounds": rounds,
-        "wrong": wrong,
-        "torn": torn,
+        "median_us": statistics.median(turn["own"] for turn in turns) * 1e6,
+        "baseline_us": statistics.median(turn["baseline"] for turn in turns) * 1e6,
+        "ratio": statistics.median(turn["own"] / turn["baseline"] for turn in turns),
+        "to_ours": statistics.median(t["own"] / our["own"] for t, our in zip(turns, ours, strict=True)),
+        "rounds": len(turns),
+        "wrong": sum(turn["wrong"] for turn in turns),
+        "torn": contestant.torn,
     }
 
 
@@ -182,18 +267,16 @@ def in_child(python: str, arguments: Sequence[str]) -> dict[str, Any]:
 
 def run(pythons: dict[str, str], rounds: int, reloads: int) -> dict[str, Any]:
     """Measure every reloader that runs here and return the result as JSON-ready data."""
-    rows = []
-    for peer in PEERS:
-        told = describe(peer, pythons)
-        if told["runs"]:
-            python = pythons.get(peer.name, sys.executable)
-            for modules, with_dataclasses in SHAPES:
-                shape = f"{modules} module{'s' * (modules > 1)}, {'with' if with_dataclasses else 'no'} dataclasses"
-                arguments = [peer.name, str(modules), str(int(with_dataclasses)), str(rounds)]
-                told[shape] = in_child(python, ["speed", *arguments])
-            told["memory"] = in_child(python, ["growth", peer.name, str(reloads)])
-        print(f"{peer.name}: measured", file=sys.stderr, flush=True)
-        rows.append(told)
+    rows = {peer.name: describe(peer, pythons) for peer in PEERS}
+    running = [name for name, row in rows.items() if row["runs"]]
+    for modules, dataclasses in SHAPES:
+        shape = f"{modules} module{'s' * (modules > 1)}, {'with' if dataclasses else 'no'} dataclasses"
+        for name, told in speed(pythons, running, modules, dataclasses, rounds).items():
+            rows[name][shape] = told
+        print(f"{shape}: measured", file=sys.stderr, flush=True)
+    for name in running:
+        rows[name]["memory"] = in_child(pythons.get(name, sys.executable), ["growth", name, str(reloads)])
+        print(f"{name}: memory measured", file=sys.stderr, flush=True)
     return {
         "schema_version": SCHEMA_VERSION,
         "script": "reload_peers",
@@ -201,14 +284,16 @@ def run(pythons: dict[str, str], rounds: int, reloads: int) -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "cpus": os.cpu_count(),
         "taken_at": time.time(),
-        "rows": rows,
+        "rows": list(rows.values()),
     }
 
 
 def table(result: dict[str, Any]) -> Table:
     """Return the result as a table: ratios to a one-module importlib.reload, and growth."""
     shapes = [key for key in result["rows"][0] if "dataclasses" in key]
-    shown = Table(title="reload, ratio to importlib.reload of one module in the same process")
+    shown = Table(
+        title="reload, ratio to importlib.reload of one module in the same process (to ours in the same round)"
+    )
     for heading in ("reloader", *shapes, "KiB grown"):
         shown.add_column(heading, justify="left" if heading == "reloader" else "right")
     for row in result["rows"]:
@@ -224,7 +309,7 @@ def _ratio(told: dict[str, Any]) -> str:
     if "failed" in told:
         return "failed"
     wrong = f" WRONG {told['wrong']}/{told['rounds']}" if told["wrong"] else " TORN" if told["torn"] else ""
-    return f"{told['ratio']:.2f}{wrong}"
+    return f"{told['ratio']:.2f} ({told['to_ours']:.2f}){wrong}"
 
 
 def _grown(told: dict[str, Any]) -> str:
@@ -245,10 +330,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.child:
         kind, name, *numbers = options.child
         if kind == "growth":
-            told = growth(name, int(numbers[0]))
+            print(json.dumps(growth(name, int(numbers[0]))))
         else:
-            told = speed(name, int(numbers[0]), numbers[1] == "1", int(numbers[2]))
-        print(json.dumps(told))
+            take_turns(name, int(numbers[0]), numbers[1] == "1")
         return 0
     result = run(dict(pair.split("=", 1) for pair in options.others), options.rounds, options.reloads)
     Console(width=None if sys.stdout.isatty() else 140).print(table(result))
