@@ -372,3 +372,20 @@ def test_the_end_of_a_rollback_of_what_is_disabled_says_that_nothing_serves(shop
         assert shop.types("reload", "second").code == 0
         ended = shop.types("rollback", "second", "--end")
         assert (ended.code, ended.out) == (0, "second: nothing serves, and no rollback lasts\n")
+
+
+def test_a_deployment_whose_worker_ends_is_taken_back(shop: User) -> None:
+    """A version that takes the process along as it starts was tried by nobody: the one before lies there again."""
+    deadly = "import os\n\ndef on_load():\n    os._exit(9)\n\ndef run():\n    return 2\n"
+    shop.write("new/main.py", deadly)
+    shop.write("new/plugin.json", {"version": "2.0"})
+    before = (shop.here / "plugins/greeter/main.py").read_bytes()
+    with serving(shop) as worker:
+        ran = shop.types("deploy", "greeter", "--from", "new")
+        assert (ran.code, ran.out) == (1, "")
+        assert "[worker-gone]" in ran.err
+        assert worker.process.wait(60) == 9
+    assert (shop.here / "plugins/greeter/main.py").read_bytes() == before
+    assert sorted(path.name for path in (shop.here / "plugins").iterdir()) == ["greeter", "second"]
+    with serving(shop):
+        assert shop.types("status", "greeter", "--json").json["version"] == "1.0"

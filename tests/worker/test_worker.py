@@ -240,6 +240,25 @@ def test_an_entry_that_raises_is_told_with_its_place(user: User) -> None:
         assert "pytest_hotplug" not in answer.json()["error"]
 
 
+def test_plugins_get_the_projects_host_object(user: User) -> None:
+    """One object for all, made by the project's own function; hooks and entries may be `async`, and wait for it."""
+    user.write("app.py", "class Host:\n    greeted = 0\n\ndef make():\n    return Host()\n")
+    user.write("hotplug.toml", 'host = "app:make"\n')
+    text = (
+        "import asyncio\nstarted = []\n\n"
+        "async def on_load(host):\n    await asyncio.sleep(0)\n    started.append(type(host).__name__)\n\n"
+        "async def run(host):\n    await asyncio.sleep(0)\n    host.greeted += 1\n    return [*started, host.greeted]\n"
+    )
+    user.plugin("one", text, {"version": "1.0"})
+    user.plugin("two", text, {"version": "1.0"})
+    with serving(user):
+        assert posted(user, "/plugins/one/execute").json()["result"] == ["Host", 1]
+        assert posted(user, "/plugins/two/execute").json()["result"] == ["Host", 2]
+        user.plugin("one", f"{text}# edited\n", {"version": "1.1"})
+        assert posted(user, "/plugins/one/reload").status_code == 200
+        assert posted(user, "/plugins/one/execute").json()["result"] == ["Host", 3]
+
+
 def test_systemd_is_told_of_start_settings_and_end(user: User) -> None:
     """READY, RELOADING with the clock that systemd wants, READY again, STOPPING."""
     user.plugin("greeter")
