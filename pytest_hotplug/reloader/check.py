@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING
 from pytest_hotplug.reloader import transaction
 from pytest_hotplug.reloader.commit import check_committed
 from pytest_hotplug.reloader.errors import Fault, PluginFault
-from pytest_hotplug.reloader.fingerprint import Look, Snapshot, Unsettled, is_edited, look_at, settle, snapshot
+from pytest_hotplug.reloader.fingerprint import (
+    Look,
+    Snapshot,
+    Unsettled,
+    is_edited,
+    look_at,
+    settle,
+    snapshot,
+    unchanged,
+)
 from pytest_hotplug.reloader.git_lock import GitLock
 from pytest_hotplug.reloader.leases import Leases
 from pytest_hotplug.reloader.loader import manifest_of
@@ -26,7 +35,7 @@ from pytest_hotplug.reloader.settings import InUse
 from pytest_hotplug.reloader.trust import check_trust
 
 if TYPE_CHECKING:
-    from pytest_hotplug.reloader.quick_look import QuickLook
+    pass
 
 __all__ = ["Checker"]
 
@@ -184,7 +193,7 @@ class Checker:
     @staticmethod
     def _same(slot: Slot, seen: Seen) -> bool:
         """Tell whether the files are as they were seen; raises OSError."""
-        if _at(slot, seen.look).unchanged():
+        if _quick_look(slot, seen.look):
             return True
         if is_edited(seen.look):
             return False
@@ -311,14 +320,16 @@ class Checker:
         )
 
 
-def _at(slot: Slot, look: Look) -> QuickLook:
-    """Return the quick look at the places of a look, made when it's first wanted: many are never called again."""
+def _quick_look(slot: Slot, look: Look) -> bool:
+    """Look at the places of a look again. What that takes is made when wanted: many are never called again."""
     quick = slot.quick
     if quick is None or quick.look is not look:
-        from pytest_hotplug.reloader.quick_look import QuickLook
-
+        try:
+            from pytest_hotplug.reloader.quick_look import QuickLook
+        except ImportError:  # a Python that was built without ctypes
+            return unchanged(look)
         slot.quick = quick = QuickLook(look)
-    return quick
+    return quick.unchanged()
 
 
 def _pins(slot: Slot, disk: str) -> bool:

@@ -17,6 +17,7 @@ import pytest
 from pytest_hotplug.reloader import quick_look
 from pytest_hotplug.reloader.fingerprint import look_at, unchanged
 from pytest_hotplug.reloader.quick_look import QuickLook
+from tests.reloader.workshop import Workshop, eventually
 
 without_pause = pytest.mark.skipif(quick_look._statx is quick_look._refuse, reason="this system has no statx")
 
@@ -132,6 +133,20 @@ def test_a_system_without_the_question_is_asked_file_by_file(plugin: Path, monke
     assert quick.unchanged()
     (plugin / "main.py").write_text("4321")
     assert not quick.unchanged()
+
+
+def test_a_python_without_ctypes_looks_file_by_file(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some are built without; their calls run the newest code like everybody's."""
+    monkeypatch.setitem(sys.modules, "pytest_hotplug.reloader.quick_look", None)
+    shop.plugin("subject", "def run():\n    return 1\n")
+    manager = shop.manager()
+    manager.execute("subject")
+    slot = manager._registry.slots["subject"]
+    eventually(lambda: manager.execute("subject") == 1 and slot.seen is not None and not slot.seen.racy, "an old file")
+    assert manager.execute("subject") == 1
+    assert slot.quick is None
+    shop.write("subject", "main.py", "def run():\n    return 2\n")
+    assert manager.execute("subject") == 2
 
 
 def test_no_thread_calls_an_edit_unchanged(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
