@@ -6,6 +6,7 @@ import gc
 import json
 import re
 import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -363,3 +364,58 @@ def test_alert_rules_name_only_metrics_that_there_are() -> None:
         assert set(re.findall(r"(\w+)=~?\"", expression)) <= labels, expression
     outcomes = set(re.findall(r"(?:outcome|result|state)=\"([\w-]+)\"", rules))
     assert outcomes <= {*module.OUTCOMES, *module.RESULTS, "failed", "degraded", "paused"}
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="Prometheus's own tool for rules")
+def test_the_alert_rules_fire_for_what_they_say(tmp_path: Path) -> None:
+    """Prometheus takes them: where nothing serves somebody is paged, where an older version does a ticket is made."""
+    page = (DOCS / "howto" / "alert.md").read_text()
+    (tmp_path / "rules.yml").write_text("".join(re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)))
+    series = {
+        'hotplug_refused{instance="a",plugin="dead",slug="syntax-error"}': "1x60",
+        'hotplug_plugin_info{instance="a",plugin="dead",version="",digest="",state="failed"}': "1x60",
+        'hotplug_refused{instance="a",plugin="old",slug="import-error"}': "1x60",
+        'hotplug_plugin_info{instance="a",plugin="old",version="1",digest="x",state="degraded"}': "1x60",
+        'hotplug_plugin_behind_seconds{instance="a",plugin="paused"}': "700x60",
+        'hotplug_plugin_info{instance="a",plugin="paused",version="1",digest="x",state="paused"}': "1x60",
+        'hotplug_plugin_behind_seconds{instance="a",plugin="late"}': "700x60",
+        'hotplug_plugin_info{instance="a",plugin="late",version="1",digest="x",state="serving"}': "1x60",
+        'hotplug_watcher_up{instance="a"}': "0x60",
+        'hotplug_calls_total{instance="a",plugin="late",result="error"}': "0+10x60",
+        'hotplug_calls_total{instance="a",plugin="late",result="ok"}': "0+90x60",
+        'hotplug_calls_total{instance="a",plugin="old",result="error"}': "0+1x60",
+        'hotplug_calls_total{instance="a",plugin="old",result="ok"}': "0+99x60",
+    }
+    wanted = {
+        "HotplugPluginFailed": [{"plugin": "dead", "slug": "syntax-error"}],
+        "HotplugPluginRefused": [{"plugin": "old", "slug": "import-error"}],
+        "HotplugPluginBehind": [{"plugin": "late"}],
+        "HotplugCallsFail": [{"plugin": "late"}],
+        "HotplugWatcherDown": [{}],
+        "HotplugCallHangs": [],
+    }
+    expressions = [
+        {
+            "expr": f'ALERTS{{alertname="{alert}",alertstate="firing"}}',
+            "eval_time": "30m",
+            "exp_samples": [{"labels": _alert(alert, labels), "value": 1} for labels in found],
+        }
+        for alert, found in wanted.items()
+    ]
+    played = {"interval": "1m", "input_series": [{"series": s, "values": v} for s, v in series.items()]}
+    told = {
+        "rule_files": ["rules.yml"],
+        "evaluation_interval": "1m",
+        "tests": [{**played, "promql_expr_test": expressions}],
+    }
+    (tmp_path / "test.yml").write_text(json.dumps(told))  # which is YAML as well
+    done = subprocess.run(
+        ["promtool", "test", "rules", "test.yml"], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _alert(name: str, labels: dict[str, str]) -> str:
+    severity = "page" if name in ("HotplugPluginFailed", "HotplugCallsFail") else "ticket"
+    all_labels = {"alertname": name, "alertstate": "firing", "instance": "a", "severity": severity, **labels}
+    return "ALERTS{{{}}}".format(",".join(f'{key}="{value}"' for key, value in sorted(all_labels.items())))
