@@ -386,7 +386,7 @@ def test_the_alert_rules_fire_for_what_they_say(tmp_path: Path) -> None:
         'hotplug_calls_total{instance="a",plugin="old",result="error"}': "0+1x60",
         'hotplug_calls_total{instance="a",plugin="old",result="ok"}': "0+99x60",
     }
-    wanted = {
+    wanted: dict[str, list[dict[str, str]]] = {
         "HotplugPluginFailed": [{"plugin": "dead", "slug": "syntax-error"}],
         "HotplugPluginRefused": [{"plugin": "old", "slug": "import-error"}],
         "HotplugPluginBehind": [{"plugin": "late"}],
