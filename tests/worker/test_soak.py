@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.terminal import GREET, User
+from tests.threads import eventually
 from tests.worker.load import Caller, Tally
 from tests.worker.serving import asked, posted, serving, socket_of
 
@@ -136,6 +137,12 @@ def edit_for(seconds: float, writer: Writer, path: Path) -> None:
         time.sleep(max(0.0, ticks * 0.05 - now))
 
 
+def newest_serve(user: User, writer: Writer) -> bool:
+    """Tell whether what lies on disk serves, of each plugin that isn't broken there."""
+    told = {plugin["name"]: plugin["version"] for plugin in asked(user, "/plugins").json()["plugins"]}
+    return all(told[plugin] == str(writer.good[plugin]) for plugin in PLUGINS if plugin not in writer.broken)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can let another process's disk be full")
 def test_no_accepted_call_is_lost_torn_or_answered_by_a_refused_version(user: User, soak: float) -> None:
     """500 calls a second, an edit every 50 ms, broken versions, garbage, no watcher, no logs, a full disk, kill -9."""
@@ -161,12 +168,15 @@ def test_no_accepted_call_is_lost_torn_or_answered_by_a_refused_version(user: Us
         worker.end(signal.SIGKILL)
         with serving(user):
             edit_for(part, writer, socket_of(user))
+            eventually(lambda: newest_serve(user, writer), "the newest good version of each plugin")
             told = {plugin["name"]: plugin for plugin in asked(user, "/plugins").json()["plugins"]}
     assert tally.wrong == []
     assert set(tally.answered) == {200}
     assert tally.answered[200] > RATE * SECONDS * soak / 5
     for plugin in PLUGINS:
         assert told[plugin]["loaded"], told[plugin]
+        assert told[plugin]["state"] == ("degraded" if plugin in writer.broken else "serving"), told[plugin]
+        assert told[plugin]["version"] != "-1"
 
 
 def test_a_worker_whose_output_nobody_reads_serves_on(user: User) -> None:
