@@ -117,8 +117,8 @@ class _Teller:
             push(self.out, f"{line}\n", PATIENCE)
         except BrokenPipeError:
             discard(self.out)
-        except BlockingIOError:
-            return  # whoever reads it hangs; the log has it, and the worker does not wait for them
+        except OSError:
+            return  # whoever reads it hangs, or its disk is full; the log has it, and the worker goes on
 
 
 def visible_lines(text: str) -> str:

@@ -37,6 +37,7 @@ from pytest_hotplug.reloader.store import DiskStore
 from pytest_hotplug.worker import listening, logs, notify, page
 from pytest_hotplug.worker.app import Parts, make_app
 from pytest_hotplug.worker.calls import Calls
+from pytest_hotplug.worker.forks import ordinary_children
 from pytest_hotplug.worker.journal import Feed
 from pytest_hotplug.worker.metrics import Metrics
 from pytest_hotplug.worker.newcomers import and_load_the_rest
@@ -134,7 +135,7 @@ class _Worker:
             app = make_app(Parts(self._service, self._calls, self._feed, self._metrics, control, self._stop_asked))
             self._server = Server(app, ours, "hotplug-server")
             self._open_page(path)
-            with self._hearing_signals():
+            with self._hearing_signals(), ordinary_children(self._sockets):
                 self._server.start()
                 LOG.info("hotplug.started", extra={"text": f"worker {self._name} (pid {os.getpid()})"})
                 self._say(self._facts("listening", f"worker {self._name} (pid {os.getpid()}) listens at {path}"))
@@ -154,6 +155,9 @@ class _Worker:
             self._page_server = Server(self._page.app, self._page_socket, "hotplug-page-server", most=MOST_PAGES)
             self._page_server.start()
             self._service.page = self._page.address
+
+    def _sockets(self) -> list[int]:
+        return [*self._server.sockets(), *(self._page_server.sockets() if self._page_server is not None else [])]
 
     _page_socket: socket.socket | None = None
     _page: Page | None = None

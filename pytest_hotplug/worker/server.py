@@ -120,6 +120,12 @@ class Server:
         if self._thread.is_alive():
             self._thread.join(LEAVING + 1.0)
 
+    def sockets(self) -> list[int]:
+        """Return the descriptors of the socket that listens and of every connection."""
+        connections = (protocol.transport for protocol in self._server.server_state.connections)
+        ours = (self._socket, *(transport.get_extra_info("socket") for transport in connections))
+        return [one.fileno() for one in ours if one is not None and one.fileno() != -1]
+
     @property
     def alive(self) -> bool:
         """Tell whether anybody is served."""

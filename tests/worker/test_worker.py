@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 
 import pytest
 
-from tests.cli.terminal import GREET, User, wait_for
+from tests.cli.terminal import GREET, HOTPLUG, User, wait_for
 from tests.threads import eventually
 from tests.worker.serving import asked, posted, serving, socket_of
 
@@ -257,6 +258,76 @@ def test_plugins_get_the_projects_host_object(user: User) -> None:
         user.plugin("one", f"{text}# edited\n", {"version": "1.1"})
         assert posted(user, "/plugins/one/reload").status_code == 200
         assert posted(user, "/plugins/one/execute").json()["result"] == ["Host", 3]
+
+
+FORKS = """\
+import multiprocessing, time
+
+def run(after: float = 0.0):
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+    child.start()
+    if after:
+        child.terminate()
+        child.join(after)
+        code = child.exitcode
+        child.kill()
+        return code
+    return child.pid
+"""
+
+
+def test_a_child_that_a_plugin_forks_keeps_nothing_of_the_worker(user: User) -> None:
+    """After kill -9 who is connected hears it at once, and the next worker takes the place, although a child lives."""
+    user.plugin("forks", FORKS, {"version": "1.0"})
+    with serving(user) as worker, socket.socket(socket.AF_UNIX) as connected:
+        connected.settimeout(60)
+        connected.connect(str(socket_of(user)))
+        connected.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connected.recv(65536).startswith(b"HTTP/1.1 200")
+        child = posted(user, "/plugins/forks/execute").json()["result"]
+        try:
+            worker.end(signal.SIGKILL)
+            while connected.recv(65536):
+                pass  # until its end
+            with serving(user):
+                assert asked(user, "/health/live").status_code == 200
+            os.kill(child, 0)  # it has lived all the time
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+def test_a_child_that_a_plugin_forks_can_be_terminated(user: User) -> None:
+    """It hears SIGTERM as every other process does, and ends; the worker doesn't."""
+    user.plugin("forks", FORKS, {"version": "1.0"})
+    with serving(user):
+        answer = posted(user, "/plugins/forks/execute", {"parameters": {"after": 30.0}})
+        assert answer.json()["result"] == -signal.SIGTERM
+        assert asked(user, "/health/ready").status_code == 200
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full")
+def test_a_worker_whose_output_finds_no_room_serves_on(user: User) -> None:
+    """`hotplug start > FILE` with a full disk: what it would print is lost, and nothing else."""
+    user.plugin("greeter")
+    with open("/dev/full", "wb") as full:
+        worker = subprocess.Popen(
+            [*HOTPLUG, "start"],
+            cwd=user.here,
+            env=user.environment(),
+            stdout=full,
+            stderr=full,
+            stdin=subprocess.DEVNULL,
+        )
+    try:
+        wait_for(socket_of(user))
+        eventually(lambda: asked(user, "/health/ready").status_code == 200, "the worker serves")
+        user.plugin("greeter", "def run(:\n")
+        assert posted(user, "/plugins/greeter/reload").status_code == 409
+        assert user.types("run", "greeter").code == 0
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(60) == 0
+    finally:
+        worker.kill()
 
 
 def test_systemd_is_told_of_start_settings_and_end(user: User) -> None:
