@@ -31,7 +31,6 @@ import msgspec
 from pytest_hotplug.default import PluginManager
 from pytest_hotplug.reloader.asking import asking
 from pytest_hotplug.reloader.errors import HotplugError
-from pytest_hotplug.reloader.outcomes import Outcome
 from pytest_hotplug.reloader.settings import Project, Settings, read_settings
 from pytest_hotplug.reloader.store import DiskStore
 from pytest_hotplug.worker import listening, logs, notify, page
@@ -39,12 +38,12 @@ from pytest_hotplug.worker.app import Parts, make_app
 from pytest_hotplug.worker.calls import Calls
 from pytest_hotplug.worker.forks import ordinary_children
 from pytest_hotplug.worker.journal import Feed
+from pytest_hotplug.worker.lookout import Lookout
 from pytest_hotplug.worker.metrics import Metrics
-from pytest_hotplug.worker.newcomers import and_load_the_rest
 from pytest_hotplug.worker.page import Page
 from pytest_hotplug.worker.run_dir import RunDir, worker_name
 from pytest_hotplug.worker.server import Server
-from pytest_hotplug.worker.service import Service, outcome_facts
+from pytest_hotplug.worker.service import Service
 
 __all__ = ["Options", "run_worker", "settings_of_a_worker"]
 
@@ -131,6 +130,7 @@ class _Worker:
             self._calls = Calls(self._manager, self._metrics, threads=self._options.threads, most=MOST_CALLS)
             self._feed = Feed(self._manager, self._name)
             self._service = Service(self._manager, self._name, log_problem=lambda: self._logs.problem)
+            self._lookout = Lookout(self._manager, self._service, self._say)
             control = ThreadPoolExecutor(CONTROL_THREADS, thread_name_prefix="hotplug-control")
             app = make_app(Parts(self._service, self._calls, self._feed, self._metrics, control, self._stop_asked))
             self._server = Server(app, ours, "hotplug-server")
@@ -170,7 +170,7 @@ class _Worker:
                 loaded = self._service.load_all()
             for facts in loaded:
                 self._say({"event": "loaded" if facts["ok"] else "refused", **facts})
-            self._watch()
+            self._lookout.begin()
         except HotplugError as error:
             text = str(error)
             self._asked.put(lambda: self._give_up(text))
@@ -183,32 +183,6 @@ class _Worker:
             return
         failed = [facts["plugin"] for facts in loaded if not facts["ok"]]
         self._asked.put(lambda: self._serve(len(loaded), failed))
-
-    def _watch(self) -> None:
-        """Watch, and reload what was edited while nobody did."""
-        watch = and_load_the_rest(self._manager, self._load_newcomer)
-        self._manager.start_watching(watch, tell=self._tell_outcome)
-        self._manager._watched.catch_up(self._tell_outcome)
-
-    def _watch_anew(self) -> None:
-        """End the watch, if one lives, and begin another one; it waits for a load that is under way."""
-        try:
-            self._manager.stop_watching()
-            self._watch()
-        except Exception:
-            if not self._manager._registry.closed:  # else the worker is being stopped
-                LOG.exception("hotplug.watcher_down", extra={"text": "the watcher could not be started"})
-
-    def _load_newcomer(self, name: str) -> None:
-        with asking("watcher"):
-            facts = self._service._loaded(name)
-        if facts is not None:
-            self._say({"event": "loaded" if facts["ok"] else "refused", **facts})
-
-    def _tell_outcome(self, outcome: Outcome) -> None:
-        facts = outcome_facts(outcome)
-        first = facts["outcome"] == "reloaded" and outcome.serving == 1
-        self._say({"event": "loaded" if first else facts["outcome"], **facts})
 
     def _serve(self, plugins: int, failed: list[str]) -> int | None:
         """Say that the worker serves; end it where every plugin was required and one failed."""
@@ -269,11 +243,10 @@ class _Worker:
 
     def _look_after_watch(self) -> None:
         """Start the watch again if it has ended; calls check for themselves meanwhile."""
-        watching = self._manager._watched.running
-        if self._service.phase == "serving" and watching is not None and not watching.alive:
+        if self._service.phase == "serving" and self._lookout.has_ended:
             text = "the watcher has ended; it is started again"
             LOG.error("hotplug.watcher_down", extra={"text": text})
-            self._beside(self._watch_anew)
+            self._beside(self._lookout.begin_anew)
             self._say(self._facts("watching", f"worker {self._name}: {text}"))
 
     def _reread(self) -> None:
@@ -293,7 +266,7 @@ class _Worker:
     def _take(self, settings: Settings) -> None:
         now, later = self._manager.take_over(settings)
         if self._service.phase == "serving" and not _OF_THE_WATCH.isdisjoint(now):
-            self._beside(self._watch_anew)
+            self._beside(self._lookout.begin_anew)
         said = [f"took over {', '.join(now)}"] if now else []
         said += [f"a restart is needed for {', '.join(later)}"] if later else []
         text = "settings read again: " + ("; ".join(said) or "nothing has changed")
