@@ -173,7 +173,8 @@ def typed(
     """Run a command in this process, as it is typed where nothing is a terminal; return its code and what it said."""
     monkeypatch.chdir(user.here)
     monkeypatch.setattr(sys, "stdin", io.StringIO())
-    monkeypatch.delenv("COLUMNS", raising=False)
+    for name in {"COLUMNS", *(name for name in os.environ if name.startswith("HOTPLUG_"))}:
+        monkeypatch.delenv(name, raising=False)
     capsys.readouterr()
     code = main(line.split())
     out, err = capsys.readouterr()
