@@ -241,7 +241,8 @@ def test_what_a_library_does_when_it_is_first_imported_stays(shop: Workshop, tmp
         "os.environ['HOTPLUG_LIBRARY'] = '1'\n"
     )
     monkeypatch.syspath_prepend(tmp_path / "lib")
-    monkeypatch.delenv("HOTPLUG_LIBRARY", raising=False)
+    monkeypatch.setenv("HOTPLUG_LIBRARY", "0")  # so that it is put back to nothing at the end
+    monkeypatch.delenv("HOTPLUG_LIBRARY")
     shop.plugin("subject", "import library_of_test\n" + RUN)
     manager = shop.manager()
     manager.load("subject")
