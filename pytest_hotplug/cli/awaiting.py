@@ -55,7 +55,7 @@ def wait(names: tuple[str, ...], digest: str | None, timeout: float, workers: tu
 def _awaited(client: Client, name: str, digest: str | None, deadline: float) -> Reply:
     """Ask until the version serves, was refused, or the time is over."""
     while True:
-        reply = client.get(f"/plugins/{name}")
+        reply = client.get("/plugins/{plugin}", plugin=name)
         facts = reply.facts
         if not reply.ok or _serves(facts, digest):
             facts.setdefault("text", _waited_for(facts) if reply.ok else None)

@@ -220,14 +220,14 @@ def _deploy(
 def _refresh(client: Client, plugin: str) -> None:
     """Have a worker look again after a deployment that failed; that it has gone is said, and is not what failed."""
     try:
-        client.post(f"/plugins/{plugin}/refresh")
+        client.post("/plugins/{plugin}/refresh", plugin=plugin)
     except HotplugError as error:
         say(f"hotplug: {error}", err=True)
 
 
 def _loaded_by(client: Client, plugin: str) -> dict[str, Any]:
     """Let a worker load what lies in place now; raises Told when it refuses."""
-    reply = client.post(f"/plugins/{plugin}/refresh")
+    reply = client.post("/plugins/{plugin}/refresh", plugin=plugin)
     if not reply.ok:
         raise Told(f"worker {client.name}: {reply.text}", reply.code)
     return {key: reply.facts[key] for key in ("worker", "outcome", "serving", "version", "digest")}
@@ -304,7 +304,7 @@ def remove(name: str, yes: bool, local: bool, workers: tuple[str, ...], as_json:
     _confirm(plugin, users, yes)
     with _words(plugin.found, plugin.found.path, "not removed"), _undisturbed():
         deployment.remove(plugin.found, lock=_lock(project, plugin.found))
-        replies = [client.post(f"/plugins/{name}/refresh") for client in clients]
+        replies = [client.post("/plugins/{plugin}/refresh", plugin=name) for client in clients]
         _say_removed(plugin, users, [reply.worker for reply in replies if reply.ok], as_json)
     for reply in replies:
         if not reply.ok:

@@ -105,7 +105,7 @@ def _in_workers(clients: Sequence[Client], name: str, given: dict[str, Any], as_
     """Let each worker execute it on its newest code; a result a worker."""
 
     def ask(client: Client) -> Reply:
-        return client.post(f"/plugins/{name}/execute", {"parameters": jsonable(given), "newest": True})
+        return client.post("/plugins/{plugin}/execute", {"parameters": jsonable(given), "newest": True}, plugin=name)
 
     return across(clients, ask, lambda facts: say(as_text(facts["result"])), as_json=as_json)
 

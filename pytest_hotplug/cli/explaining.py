@@ -35,7 +35,7 @@ def why(name: str, local: bool, workers: tuple[str, ...], as_json: bool) -> int:
     """
     if not local:
         clients = addressed(workers, plugins=[name], local=True)
-        return across(clients, lambda client: client.ask(f"/plugins/{name}/why"), _tell, as_json=as_json)
+        return across(clients, lambda client: client.ask("/plugins/{plugin}/why", plugin=name), _tell, as_json=as_json)
     if workers:
         raise click.UsageError("--local and --worker exclude each other")
     plugins_on_disk([name])

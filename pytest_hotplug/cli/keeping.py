@@ -115,7 +115,7 @@ def rollback(name: str, to: str | None, end: bool, local: bool, workers: tuple[s
     if not local:
         body = {"to": to, "end": end}
         clients = addressed(workers, plugins=[name], local=True)
-        ask = partial(_ask, f"/plugins/{name}/rollback", body)
+        ask = partial(_ask, name, body)
         return across(clients, ask, lambda facts: say(visible(_in_worker(facts))), as_json=as_json)
     if workers:
         raise click.UsageError("--local and --worker exclude each other")
@@ -125,8 +125,8 @@ def rollback(name: str, to: str | None, end: bool, local: bool, workers: tuple[s
     return 0
 
 
-def _ask(path: str, body: dict[str, Any], client: Client) -> Reply:
-    return client.post(path, body)
+def _ask(name: str, body: dict[str, Any], client: Client) -> Reply:
+    return client.post("/plugins/{plugin}/rollback", body, plugin=name)
 
 
 def _in_worker(facts: Mapping[str, Any]) -> str:

@@ -107,7 +107,7 @@ def status(name: str, workers: tuple[str, ...], as_json: bool) -> int:
     """
     clients = workers_or_none(workers)
     if clients:
-        return across(clients, lambda client: client.get(f"/plugins/{name}"), _show, as_json=as_json)
+        return across(clients, lambda client: client.get("/plugins/{plugin}", plugin=name), _show, as_json=as_json)
     (plugin,) = plugins_on_disk([name])
     if as_json:
         emit_json({"source": "disk", **plugin.facts()})

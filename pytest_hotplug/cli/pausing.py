@@ -94,7 +94,7 @@ def _in_workers(clients: Sequence[Client], names: Sequence[str], verb: str, body
     """Switch all plugins, or one after the other, in every worker; the first that is refused ends it there."""
 
     def ask(client: Client) -> Reply:
-        replies = (client.post(f"/plugins/{name}/{verb}", body) for name in names)
+        replies = (client.post(f"/plugins/{{plugin}}/{verb}", body, plugin=name) for name in names)
         first_refused = next((reply for reply in replies if not reply.ok), None)
         if first_refused is not None:
             return first_refused

@@ -45,7 +45,9 @@ def reload(names: tuple[str, ...], every: bool, local: bool, workers: tuple[str,
     pairs = [(client, name) for client in clients for name in names or _enabled(client)]
     if not pairs:
         return end_without_plugins(as_json)
-    return across_pairs(pairs, lambda client, name: client.post(f"/plugins/{name}/reload"), as_json=as_json)
+    return across_pairs(
+        pairs, lambda client, name: client.post("/plugins/{plugin}/reload", plugin=name), as_json=as_json
+    )
 
 
 def _enabled(client: Client) -> list[str]:

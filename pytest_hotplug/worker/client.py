@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_hotplug.reloader.errors import HotplugError, near, visible
+from pytest_hotplug.reloader.errors import HotplugError, InvalidPluginName, near, visible
+from pytest_hotplug.reloader.names import is_plugin_name
 from pytest_hotplug.worker.extra import extra_missing
 
 try:
@@ -54,17 +55,17 @@ class Client:
         self.name = name
         self._path = path
 
-    def get(self, path: str, query: Mapping[str, Any] | None = None) -> Reply:
-        """Ask what is known."""
-        return self._reply("GET", path, query=query, timeout=AT_ONCE)
+    def get(self, path: str, query: Mapping[str, Any] | None = None, *, plugin: str | None = None) -> Reply:
+        """Ask what is known; `{plugin}` in the path stands for a plugin's name."""
+        return self._reply("GET", path, query=query, plugin=plugin, timeout=AT_ONCE)
 
-    def ask(self, path: str, query: Mapping[str, Any] | None = None) -> Reply:
+    def ask(self, path: str, query: Mapping[str, Any] | None = None, *, plugin: str | None = None) -> Reply:
         """Ask what may take its time to find out."""
-        return self._reply("GET", path, query=query, timeout=WHEN_DONE)
+        return self._reply("GET", path, query=query, plugin=plugin, timeout=WHEN_DONE)
 
-    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Reply:
+    def post(self, path: str, body: Mapping[str, Any] | None = None, *, plugin: str | None = None) -> Reply:
         """Ask for something to be done; answers when it is."""
-        return self._reply("POST", path, body=dict(body or {}), timeout=WHEN_DONE)
+        return self._reply("POST", path, body=dict(body or {}), plugin=plugin, timeout=WHEN_DONE)
 
     def text(self, path: str) -> str:
         """Return an answer that is no JSON."""
@@ -90,8 +91,13 @@ class Client:
 
     def _reply(
         self, method: str, path: str, *, timeout: httpx.Timeout, body: dict[str, Any] | None = None,
-        query: Mapping[str, Any] | None = None,
+        query: Mapping[str, Any] | None = None, plugin: str | None = None,
     ) -> Reply:  # fmt: skip
+        if plugin is not None:
+            if not is_plugin_name(plugin):  # it could lead to any address of the worker
+                error = str(InvalidPluginName(plugin))
+                return Reply(self.name, {"error": error, "slug": "invalid-name", "exit_code": 4}, 400)
+            path = path.format(plugin=plugin)
         response = self._response(method, path, timeout=timeout, body=body, query=query)
         try:
             facts = response.json()

@@ -72,6 +72,25 @@ def test_status_shows_one_plugin(shop: User) -> None:
         assert "did you mean 'greeter'?" in unknown.err
 
 
+@pytest.mark.parametrize("name", ["greeter/why", "greeter?x", "../worker", "..", "a\nb", "a b", "%67reeter"])
+def test_a_name_that_is_none_asks_a_worker_for_nothing(served: User, name: str) -> None:
+    """It is a usage error of every command that takes a name, whatever address of the worker it would make."""
+    for command in ("status", "why", "reload", "wait", "run", "rollback", "disable", "enable"):
+        typed = served.types(command, name)
+        assert (typed.code, typed.out) == (4, ""), command
+        assert "can't name a plugin" in typed.err
+        assert "Traceback" not in typed.err
+
+
+def test_no_name_of_a_plugin_leads_to_another_route(shop: User) -> None:
+    """What is typed as a name ends no worker and pauses nothing."""
+    with serving(shop):
+        for name in ("../stop?", "greeter/disable?", "greeter/unload?"):
+            assert shop.types("reload", name).code == 4
+        told = shop.types("status", "greeter", "--json").json
+        assert told["state"] == "serving"
+
+
 def test_run_executes_in_the_worker_on_the_newest_code(shop: User) -> None:
     """An edit of a moment ago is waited for; an error of mine is 4, one of the plugin's is 1."""
     with serving(shop):
