@@ -39,7 +39,7 @@ from pytest_hotplug.reloader.preflight import Tried, fault_of
 from pytest_hotplug.reloader.settings import Layout, Project, layouts, read_settings
 
 if TYPE_CHECKING:
-    from pytest_hotplug.worker.client import Client
+    from pytest_hotplug.worker.client import Client, Reply
 
 __all__ = ["deploy", "remove"]
 
@@ -314,8 +314,11 @@ def remove(name: str, yes: bool, local: bool, workers: tuple[str, ...], as_json:
 
 def _remove_from_memory(name: str, clients: Sequence[Client], as_json: bool) -> int:
     """Take a plugin whose directory is gone out of the workers that it serves on in."""
-    refresh = f"/plugins/{name}/refresh"
-    return across(clients, lambda client: client.post(refresh), lambda facts: say(facts["text"]), as_json=as_json)
+
+    def ask(client: Client) -> Reply:
+        return client.post("/plugins/{plugin}/refresh", plugin=name)
+
+    return across(clients, ask, lambda facts: say(facts["text"]), as_json=as_json)
 
 
 def _confirm(plugin: PluginOnDisk, users: Sequence[str], yes: bool) -> None:
