@@ -16,6 +16,7 @@ from pytest_hotplug.cli.listing import time_of
 from pytest_hotplug.cli.ondisk import plugin_argument
 from pytest_hotplug.cli.output import directory_option, emit_json, json_option, say, shortened
 from pytest_hotplug.cli.statedir import known_plugins, opened_store
+from pytest_hotplug.cli.verdict import Told
 from pytest_hotplug.reloader.errors import HotplugError, visible
 from pytest_hotplug.reloader.pauses import duration
 from pytest_hotplug.worker.journal import past
@@ -58,9 +59,7 @@ def events(
     clients = addressed(workers, plugins=[name] if name else [], local=True)
     query = {k: v for k, v in {"plugin": name, "since": start, "tail": tail}.items() if v is not None}
     _show_past(clients, query, as_json)
-    if follow:
-        _follow(clients, {"plugin": name} if name else {}, as_json)
-    return 0
+    return _follow(clients, {"plugin": name} if name else {}, as_json) if follow else 0
 
 
 def _show_disk(name: str | None, since: float | None, tail: int | None, as_json: bool) -> None:
@@ -76,15 +75,18 @@ def _show_past(clients: Sequence[Client], query: Mapping[str, Any], as_json: boo
     """Show what lies in the state directory, which all workers share: one of them is asked."""
     reply = clients[0].ask("/events", query)
     if not reply.ok:
-        raise HotplugError(reply.text)
+        raise Told(reply.text, reply.code)
     names = {client.name for client in clients}
     for facts in reply.facts["events"]:
         if len(names) == 1 or facts.get("worker") in (None, *names):
             _tell({"source": "worker", **facts}, as_json)
 
 
-def _follow(clients: Sequence[Client], query: Mapping[str, Any], as_json: bool) -> None:
-    """Tell what happens in all workers, in the order in which it is heard, until the last has ended."""
+def _follow(clients: Sequence[Client], query: Mapping[str, Any], as_json: bool) -> int:
+    """Tell what happens in all workers, in the order in which it is heard, until the last has ended.
+
+    Returns the exit code: 1 if one of them refused.
+    """
     heard: queue.SimpleQueue[dict[str, Any] | HotplugError | None] = queue.SimpleQueue()
 
     def listen(client: Client) -> None:
@@ -98,17 +100,22 @@ def _follow(clients: Sequence[Client], query: Mapping[str, Any], as_json: bool) 
 
     for client in clients:
         threading.Thread(target=listen, args=(client,), daemon=True).start()
-    listening = len(clients)
+    listening, code = len(clients), 0
     with contextlib.suppress(KeyboardInterrupt):
         while listening:
             told = heard.get()
             if told is None:
                 listening -= 1
             elif isinstance(told, HotplugError):
-                say(f"hotplug: {told}", err=True)
+                code = 1
+                if as_json:
+                    emit_json({"error": str(told), "exit_code": code})
+                else:
+                    say(f"hotplug: {told}", err=True)
             else:
                 told.pop("schema_version", None)
                 _tell({"source": "worker", **told}, as_json)
+    return code
 
 
 def _tell(facts: Mapping[str, Any], as_json: bool) -> None:

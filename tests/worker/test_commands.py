@@ -6,12 +6,14 @@ import os
 import shutil
 import signal
 import threading
+from contextlib import ExitStack
 
 import pytest
 
 from pytest_hotplug.cli.reloading import reload
+from pytest_hotplug.worker.app import MOST_READERS
 from tests.cli.terminal import GREET, User, in_a_terminal
-from tests.worker.serving import posted, serving
+from tests.worker.serving import client, posted, serving
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers are commanded over unix sockets")
 BROKEN = "def run(:\n"
@@ -321,6 +323,25 @@ def test_events_follow_what_happens(shop: User) -> None:
         reloading.join()
         worker.end(signal.SIGTERM)
         assert following.process.wait(60) == 0
+
+
+def test_events_that_a_worker_refuses_to_follow_are_a_refusal(shop: User) -> None:
+    """A worker that has readers enough is exit code 1, with the reason for people and for programs."""
+    with serving(shop), ExitStack() as readers:
+        for _ in range(MOST_READERS):
+            following = readers.enter_context(client(shop))
+            readers.enter_context(following.stream("GET", "/events", params={"follow": "1"}))
+        refused = shop.types("events", "-f", "--tail", "0")
+        assert (refused.code, refused.out) == (1, "")
+        assert "[worker-busy]" in refused.err
+        told = shop.types("events", "-f", "--tail", "0", "--json").json
+        assert (told["exit_code"], "[worker-busy]" in told["error"]) == (1, True)
+
+
+def test_events_of_a_plugin_that_nobody_knows_are_a_usage_error(served: User) -> None:
+    """As with every other command that takes a name."""
+    assert served.types("events", "greter").code == 4
+    assert served.types("events", "greter", "--json").json["exit_code"] == 4
 
 
 def test_metrics_are_prometheus_text(shop: User) -> None:
