@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 __all__ = ["ordinary_children"]
 
@@ -55,9 +55,10 @@ def _after_fork_in_child() -> None:
     global _sockets
     sockets, _sockets = _sockets, None
     if sockets is not None:
+        nowhere = os.open(os.devnull, os.O_RDWR)
         for descriptor in sockets():
-            with suppress(OSError):  # it was closed just before
-                os.close(descriptor)
+            os.dup2(nowhere, descriptor, inheritable=False)  # it stays taken: objects here believe that it is theirs
+        os.close(nowhere)
         for number, handler in _handlers().items():
             signal.signal(number, handler)
     _after_fork_in_parent()

@@ -10,10 +10,11 @@ import asyncio
 import logging
 import socket
 import threading
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 from pytest_hotplug.worker.extra import extra_missing
-from pytest_hotplug.worker.listening import peer_of
+from pytest_hotplug.worker.listening import WAITING, peer_of
 
 try:
     import uvicorn
@@ -23,6 +24,7 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
+    from starlette.types import Receive, Scope, Send
 
 __all__ = ["Server"]
 
@@ -31,6 +33,7 @@ PATIENCE = 5.0  # seconds for a request's head to arrive, and for an idle connec
 MOST = 512  # connections at once
 HEAD = 16 * 1024  # bytes of a request's head
 LEAVING = 2.0  # seconds that open connections have when the server ends
+TELLING = 60.0  # seconds between two words that no connection can be taken
 
 
 class _Checked(H11Protocol):
@@ -91,8 +94,15 @@ class Server:
     """Serves an application on a socket that listens already, until `stop`; at most so many connections at once."""
 
     def __init__(self, app: Starlette, ours: socket.socket, name: str, *, most: int = MOST) -> None:
+
+        async def until_the_end(scope: Scope, receive: Receive, send: Send) -> None:
+            try:
+                await app(scope, receive, send)
+            except asyncio.CancelledError:  # the server has ended, and the connection with it
+                return
+
         config = uvicorn.Config(
-            app,
+            until_the_end,
             http=type("Checked", (_Checked,), {"most": most}),
             loop="asyncio",
             ws="none",
@@ -104,10 +114,12 @@ class Server:
             proxy_headers=False,
             h11_max_incomplete_event_size=HEAD,
             timeout_keep_alive=int(PATIENCE),
-            timeout_graceful_shutdown=int(LEAVING),
+            backlog=WAITING,  # asyncio tries as often to take one when the process has no descriptor left
         )
         self._server = uvicorn.Server(config)
         self._socket = ours
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._told_full = -TELLING
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
 
     def start(self) -> None:
@@ -115,10 +127,13 @@ class Server:
         self._thread.start()
 
     def stop(self) -> None:
-        """Let open connections end, as far as they do so within two seconds, and join the thread."""
+        """Let open connections end within two seconds, break those that don't, and join the thread."""
         self._server.should_exit = True
         if self._thread.is_alive():
-            self._thread.join(LEAVING + 1.0)
+            self._thread.join(LEAVING)
+        if self._thread.is_alive() and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._break_off)
+            self._thread.join(1.0)
 
     def sockets(self) -> list[int]:
         """Return the descriptors of the socket that listens and of every connection."""
@@ -133,6 +148,26 @@ class Server:
 
     def _serve(self) -> None:
         try:
-            asyncio.run(self._server.serve(sockets=[self._socket]))
+            asyncio.run(self._served())
         except BaseException:  # its end is told by the process, which looks at `alive`
             LOG.exception("hotplug.server_ended")
+
+    async def _served(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(self._failed)
+        await self._server.serve(sockets=[self._socket])
+
+    def _break_off(self) -> None:
+        """Break the connections whose answers will never come: an answer would say what nobody knows."""
+        for connection in list(self._server.server_state.connections):
+            connection.transport.abort()
+        self._server.force_exit = True
+
+    def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Tell of what failed on the loop; once a minute, that no connection can be taken."""
+        if "socket" not in context or not isinstance(context.get("exception"), OSError):
+            loop.default_exception_handler(context)
+        elif time.monotonic() - self._told_full >= TELLING:
+            self._told_full = time.monotonic()
+            text = f"no connection can be taken: {context['exception'].strerror}; it is tried again every second"
+            LOG.error("hotplug.no_connection", extra={"text": text})

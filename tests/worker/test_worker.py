@@ -8,12 +8,13 @@ import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.cli.terminal import GREET, HOTPLUG, User, wait_for
 from tests.threads import eventually
-from tests.worker.serving import asked, posted, serving, socket_of
+from tests.worker.serving import asked, client, posted, serving, socket_of
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers are commanded over unix sockets")
 WAITS = """\
@@ -429,3 +430,45 @@ def test_without_the_extra_the_command_says_what_to_install(user: User) -> None:
     assert ran.code == 1
     assert "starlette is not installed" in ran.err
     assert "pip install 'pytest-hotplug[worker]'" in ran.err
+
+
+def test_a_call_that_is_left_gets_no_answer(user: User) -> None:
+    """Its connection breaks, which says that nobody knows whether it ran; no page of the server's, no traceback."""
+    user.plugin("slow", WAITS, {"version": "1"})
+    with serving(user) as worker:
+        calling = user.starts("run", "slow")
+        wait_for(user.here / "plugins/slow/begun.txt")
+        worker.process.send_signal(signal.SIGTERM)
+        worker.until(event="stopping")
+        worker.process.send_signal(signal.SIGTERM)
+        with calling:
+            said = calling.process.communicate(timeout=60)[1]
+        assert (worker.process.wait(60), calling.process.returncode) == (1, 1)
+    assert "ended before it answered; whether it was done is unknown [worker-gone]" in said
+    written = (user.here / "logs/error.log").read_text("utf-8")
+    assert "[calls-left]" in written
+    assert "Traceback" not in written
+
+
+FULL = """\
+import resource
+
+def run(full: bool = False):
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3 if full else min(hard, 1024), hard))
+"""
+
+
+def test_without_descriptors_a_worker_waits_for_better_times(user: User) -> None:
+    """Whoever connects waits until one can be taken; that none can is told in one line, not in thousands."""
+    user.plugin("full", FULL, {"version": "1"})
+    with serving(user) as worker, client(user) as before:
+        assert before.post("/plugins/full/execute", json={"parameters": {"full": True}}).status_code == 200
+        with client(user) as waiting, ThreadPoolExecutor(1) as beside:
+            answer = beside.submit(waiting.get, "/health/live")
+            log = user.here / "logs/app.log"
+            eventually(lambda: "hotplug.no_connection" in log.read_text("utf-8"))
+            assert before.post("/plugins/full/execute", json={"parameters": {"full": False}}).status_code == 200
+            assert answer.result(60).status_code == 200
+        assert worker.end(signal.SIGTERM) == 0
+    assert log.read_text("utf-8").count("no connection can be taken") == 1
