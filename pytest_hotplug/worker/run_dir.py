@@ -66,7 +66,9 @@ class RunDir:
             pid_file.write_text(f"{os.getpid()}\n", "ascii")
             yield
         finally:
-            pid_file.unlink(missing_ok=True)
+            with suppress(OSError):  # the directory may be gone, and a successor's number may lie there
+                if pid_file.read_text("ascii", "replace") == f"{os.getpid()}\n":
+                    pid_file.unlink()
             lock.__exit__(None, None, None)
 
     def is_held(self, name: str) -> bool:

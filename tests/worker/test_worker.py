@@ -472,3 +472,17 @@ def test_without_descriptors_a_worker_waits_for_better_times(user: User) -> None
             assert answer.result(60).status_code == 200
         assert worker.end(signal.SIGTERM) == 0
     assert log.read_text("utf-8").count("no connection can be taken") == 1
+
+
+def test_the_end_of_a_worker_takes_nothing_from_its_successor(user: User) -> None:
+    """Where the state directory was deleted under the first one, a second has begun there under the same name."""
+    user.plugin("greeter")
+    number = user.here / ".hotplug/run/worker.pid"
+    with serving(user) as first:
+        (user.here / ".hotplug").rename(user.here / "deleted")
+        with serving(user) as second:
+            assert first.end(signal.SIGTERM) == 0
+            assert number.read_text("ascii") == f"{second.process.pid}\n"
+            assert user.types("workers").code == 0
+            assert second.end(signal.SIGTERM) == 0
+    assert not number.exists()
