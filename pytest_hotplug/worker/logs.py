@@ -58,13 +58,15 @@ class Logs:
     def _hold(self) -> None:
         """Put back what was taken from the loggers; plugins configure logging as if the process were theirs."""
         top = logging.getLogger()
-        taken = self._handler not in top.handlers or LOG.disabled or not LOG.propagate or LOG.level != self._level
-        if not taken:
+        taken = self._handler not in top.handlers or LOG.disabled or not LOG.propagate
+        if not taken and all(logger.level == self._level for logger in self._levels) and not top.manager.disable:
             return
         if self._handler not in top.handlers:
             top.addHandler(self._handler)
         LOG.disabled, LOG.propagate = False, True
-        LOG.setLevel(self._level)
+        for logger in self._levels:
+            logger.setLevel(self._level)
+        logging.disable(logging.NOTSET)
         text = "code in this process configured logging anew, and took the log files away; they are back"
         LOG.warning("hotplug.log_put_back", extra={"text": text})
 

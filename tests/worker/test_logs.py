@@ -150,6 +150,24 @@ def test_a_plugin_that_configures_logging_does_not_end_the_log(tmp_path: Path) -
     ]  # fmt: skip
 
 
+def test_a_plugin_that_wants_less_logged_takes_nothing_from_the_others(tmp_path: Path) -> None:
+    """A level of the root logger, and what is disabled for the whole process, is as it was after that look, too."""
+    top = logging.getLogger()
+    level = top.level
+    try:
+        with logging_to(tmp_path) as logs:
+            for quieten in (lambda: top.setLevel("CRITICAL"), lambda: logging.disable(logging.CRITICAL)):
+                quieten()
+                assert logs.problem == ""
+                logging.getLogger("shop").info("one")
+    finally:
+        top.setLevel(level)
+        logging.disable(logging.NOTSET)
+    assert [line.split()[3] for line in (tmp_path / "logs/app.log").read_text().splitlines()] == [
+        "hotplug.log_put_back", "shop", "hotplug.log_put_back", "shop",
+    ]  # fmt: skip
+
+
 def test_afterwards_logging_is_as_it_was(tmp_path: Path) -> None:
     """Who embeds a worker gets the root logger back."""
     loggers = (logging.getLogger(), logging.getLogger("hotplug"))
