@@ -1,26 +1,30 @@
 """Write down what happened: good versions, refusals, pins, pauses; and recall it after a restart.
 
 Hears of everything through events, after the swap and outside every lock: a store that fails (a
-full disk, say) is told in the log and in `health`, and hurts no reload.
+full disk, say) is told in the log and in `health`, and hurts no reload. What could not be written is
+written at the next look at `health`, or once anything else can be.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any, TypeVar
 
 from pytest_hotplug.reloader.errors import Fault, PluginFault
 from pytest_hotplug.reloader.events import Event, Events
 from pytest_hotplug.reloader.fingerprint import Snapshot
-from pytest_hotplug.reloader.kept import Kept, Notes, Record, Store, Switch, What
+from pytest_hotplug.reloader.kept import Kept, KeptOut, Notes, Record, Store, Switch, What
 from pytest_hotplug.reloader.registry import Registry, Slot
 
 __all__ = ["Recorder"]
 
 LOG = logging.getLogger("hotplug")
 T = TypeVar("T")
+MOST_OWED = 1000  # pieces of work that wait for a store that can be written again
 
 
 class Recorder:
@@ -30,12 +34,15 @@ class Recorder:
         self.store = store
         self._worker = worker  # what history calls the process that does it; `{pid}` stands for its number
         self._problems: dict[str, str] = {}  # by what was tried: why it failed the last time
+        self._owed: dict[Hashable, tuple[str, Callable[[], object]]] = {}  # by what it is about: what wasn't written
+        self._paying = threading.Lock()
         self._registry = registry
         events.subscribe(self._heard)
 
     @property
     def problem(self) -> str:
-        """Return why the store could not be used, an empty string while all is well."""
+        """Return why the store could not be used, an empty string while all is well; what waits is tried first."""
+        self._pay()
         return next(iter(self._problems.values()), "")
 
     def recall(self, slots: list[Slot]) -> None:
@@ -70,20 +77,20 @@ class Recorder:
     def forget_pin(self, slot: Slot) -> None:
         """Remember the end of a rollback that new files ended although they don't serve."""
         if slot.pin is None and self.notes(slot.name).pin is not None:
-            self._guarded("note", lambda: self.store.forget_pin(slot.name), None)
+            self._write("note", ("pin", slot.name), partial(self._forget_pin, slot))
 
     def set_paused(self, slot: Slot) -> None:
-        self._guarded("note", lambda: self.store.set_paused(slot.name, slot.paused, slot.paused_until), None)
+        self._write("note", ("pause", slot.name), partial(self._set_paused, slot))
 
     def set_enabled(self, enabled: bool, until: float | None = None) -> None:
-        self._guarded("note", lambda: self.store.set_enabled(enabled, until), None)
+        self._write("note", "switch", lambda: self.store.set_enabled(enabled, until))
 
     def switch(self) -> Switch:
         return self._guarded("look", lambda: self.store.switch, Switch())
 
     def _heard(self, event: Event) -> None:
         if event.kind == "loaded":
-            self._guarded("keep", lambda: self._keep(event), None)
+            self._write("keep", ("keep", event.plugin), lambda: self._keep(event))
         elif event.kind == "error" and event.error is not None:
             fault = event.error
             self._note_kept_out()
@@ -106,12 +113,54 @@ class Recorder:
         for slot in list(self._registry.slots.values()):
             kept_out = slot.refusal.for_a_user(slot.name) if slot.refusal is not None else None
             if kept_out is not None and kept_out != self.notes(slot.name).kept_out:
-                self._guarded("note", lambda name=slot.name, out=kept_out: self.store.set_kept_out(name, out), None)  # type: ignore[misc]
+                self._write("note", ("out", slot.name), partial(self._set_kept_out, slot, kept_out))
 
     def _add(self, event: Event, kind: What, **more: Any) -> None:
         worker = self._worker.replace("{pid}", str(os.getpid()))
         record = Record(kind, event.at, event.version, event.digest, asked_by=event.asked_by, worker=worker, **more)
-        self._guarded("record", lambda: self.store.record(event.plugin, record), None)
+        self._write("record", (event.plugin, kind, event.at), lambda: self.store.record(event.plugin, record))
+
+    # What is written may be written late, so each looks at how things are by then.
+
+    def _forget_pin(self, slot: Slot) -> None:
+        if slot.pin is None:
+            self.store.forget_pin(slot.name)
+
+    def _set_paused(self, slot: Slot) -> None:
+        self.store.set_paused(slot.name, slot.paused, slot.paused_until)
+
+    def _set_kept_out(self, slot: Slot, kept_out: KeptOut) -> None:
+        if slot.refusal is not None and slot.refusal.for_a_user(slot.name) == kept_out:
+            self.store.set_kept_out(slot.name, kept_out)
+
+    def _write(self, what: str, about: Hashable, work: Callable[[], object]) -> None:
+        """Write something down; while that can't be done it is owed, the last word about each thing."""
+        self._owed.pop(about, None)
+        if not self._done(what, work) and len(self._owed) < MOST_OWED:
+            self._owed[about] = what, work
+        elif self._owed:
+            self._pay()
+
+    def _pay(self) -> None:
+        """Write what is owed, the oldest first, until something can't be written again."""
+        if not self._owed or not self._paying.acquire(blocking=False):
+            return
+        try:
+            for about, (what, work) in list(self._owed.items()):
+                if not self._done(what, work):
+                    return
+                self._owed.pop(about, None)
+        finally:
+            self._paying.release()
+
+    def _done(self, what: str, work: Callable[[], object]) -> bool:
+        """Do something with the store, and tell whether that could be done."""
+
+        def all_of_it() -> bool:
+            work()
+            return True
+
+        return self._guarded(what, all_of_it, otherwise=False)
 
     def _guarded(self, what: str, work: Callable[[], T], otherwise: T) -> T:
         """Do something with the store; one kind of work that succeeds says nothing of another that failed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import json
@@ -867,3 +868,40 @@ def test_two_processes_share_a_state_directory(shop: Workshop, tmp_path: Path) -
             assert len(versions) == 5
             assert all(manager._recorder.store.read(name, v).digest == v.digest for v in versions)
             assert len([r for r in manager.history(name) if r["kind"] == "loaded"]) == 60
+
+
+def test_what_a_full_disk_kept_from_being_remembered_is_remembered_later(
+    shop: Workshop, kept: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rollback and a pause that could not be written make health degraded, and are written once there is room."""
+    manager = served(shop, kept, 1, 2)
+    with monkeypatch.context() as full:
+        full.setattr("pytest_hotplug.reloader.store._replace", no_room)
+        assert isinstance(manager.rollback("shop"), Reloaded)
+        manager.pause("shop", "frozen")
+        assert "No space left on device" in str(manager.health()["reasons"])
+    assert "No space left on device" not in str(manager.health()["reasons"])
+    restarted = again(shop, manager, kept)
+    assert restarted.execute("shop")[0] == 1
+    assert restarted.get_plugin_hot_info("shop")["state"] == "paused"
+
+
+def test_what_is_written_late_undoes_nothing(
+    shop: Workshop, kept: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of one rollback that is remembered late doesn't end the next."""
+    manager = served(shop, kept, 1, 2)
+    second = manager.get_plugin_hot_info("shop")["digest"]
+    assert isinstance(manager.rollback("shop"), Reloaded)
+    with monkeypatch.context() as full:
+        full.setattr("pytest_hotplug.reloader.store._replace", no_room)
+        shop.write("shop", "main.py", BROKEN)
+        assert isinstance(manager.reload("shop"), KeptCurrent)  # which ends the rollback
+    assert isinstance(manager.rollback("shop", second), Reloaded)
+    restarted = again(shop, manager, kept)
+    assert restarted.execute("shop")[0] == 2
+    assert restarted.get_plugin_hot_info("shop")["state"] == "rolled-back"
+
+
+def no_room(path: Path, data: bytes) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
