@@ -260,6 +260,8 @@ class LogFiles(logging.Handler):
             return False
         missed = outlet.missed
         if outlet.take(*((self._writable_again(outlet), *lines) if could_not else lines)):
+            if could_not and outlet is self._outlets[0]:
+                self._lost = 0  # the file tells of them now
             return True
         outlet.missed = missed + len(lines)
         if not could_not:
@@ -267,7 +269,8 @@ class LogFiles(logging.Handler):
         return False
 
     def _writable_again(self, outlet: _Outlet) -> str:
-        text = f"it can be written again; {outlet.missed} lines are missing here, see stderr"
+        lost = f"; {self._lost} could be written nowhere" if self._lost else ""
+        text = f"it can be written again; {outlet.missed} lines are missing here, see stderr{lost}"
         return self._own_line("hotplug.log_writable", logging.WARNING, path=outlet.file.path, text=text)
 
     def _tell_unwritable(self, outlet: _Outlet) -> None:

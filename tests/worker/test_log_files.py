@@ -374,6 +374,27 @@ def test_without_a_place_to_write_lines_are_counted(
     handler.close()
 
 
+def test_lines_that_were_lost_are_told_in_the_file_and_no_longer_by_the_health(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the file can be written again all is well: a worker is not degraded until it is restarted."""
+    clock = Clock()
+    handler = LogFiles(clock=clock)
+    (tmp_path / "logs").write_text("a file is in the way")
+    monkeypatch.setattr(sys, "__stderr__", None)
+    handler.configure(tmp_path / "logs", logging.Formatter("%(message)s %(text)s", defaults={"text": ""}), logging.INFO)
+    log(handler, "one")
+    assert "lines could be written nowhere" in handler.problem
+    (tmp_path / "logs").unlink()
+    clock.now += 60
+    log(handler, "two")
+    assert handler.problem == ""
+    told, two = lines(tmp_path / "logs")
+    assert two.strip() == "two"
+    assert "1 lines are missing here, see stderr; 3 could be written nowhere" in told
+    handler.close()
+
+
 def test_a_formatter_that_fails_hurts_no_call(tmp_path: Path, handler: LogFiles) -> None:
     """Whatever goes wrong inside the log is counted, not raised."""
 
