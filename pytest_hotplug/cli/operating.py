@@ -28,7 +28,7 @@ from pytest_hotplug.cli.output import (
     shortened,
     table,
 )
-from pytest_hotplug.cli.statedir import shown, state_dir
+from pytest_hotplug.cli.statedir import opened_store, shown, state_dir
 from pytest_hotplug.cli.verdict import Told
 from pytest_hotplug.reloader.errors import HotplugError, near, visible
 from pytest_hotplug.reloader.settings import Project, read_settings
@@ -99,6 +99,8 @@ def start(
         from pytest_hotplug.worker.process import Options, run_worker
     except ImportError as error:
         raise extra_missing(error) from None
+    with opened_store(writes=True) as store, store.writing():
+        pass  # a directory that can't be written is told before anything begins
     teller = _Teller(as_json, sys.stdout)
     with contextlib.redirect_stdout(sys.stderr):  # what plugins print must not mix with our lines
         return run_worker(project, Options(require_all, threads, timeout, page), teller.tell)

@@ -53,23 +53,36 @@ class RunDir:
 
     @contextmanager
     def held(self, name: str) -> Iterator[None]:
-        """Be the worker of this name, with its number in `NAME.pid`; raises HotplugError `[already-running]`."""
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.chmod(self.path, 0o700)
+        """Be the worker of this name, with its number in `NAME.pid`.
+
+        Raises HotplugError `[already-running]`, and `[state-unusable]` where nothing can be written.
+        """
         pid_file = self.path / f"{name}.pid"
         lock = file_lock(self.path / f"{name}.lock", 0)
+        with self._usable():
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.chmod(self.path, 0o700)
+            try:
+                lock.__enter__()
+            except TimeoutError:
+                raise self._running(name, pid_file) from None
         try:
-            lock.__enter__()
-        except TimeoutError:
-            raise self._running(name, pid_file) from None
-        try:
-            pid_file.write_text(f"{os.getpid()}\n", "ascii")
+            with self._usable():
+                pid_file.write_text(f"{os.getpid()}\n", "ascii")
             yield
         finally:
             with suppress(OSError):  # the directory may be gone, and a successor's number may lie there
                 if pid_file.read_text("ascii", "replace") == f"{os.getpid()}\n":
                     pid_file.unlink()
             lock.__exit__(None, None, None)
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            why = f"{error.strerror or error}: {visible(near(Path(error.filename or self.path)))}"
+            raise HotplugError(f"the directory of workers can't be used: {why} [state-unusable]") from None
 
     def is_held(self, name: str) -> bool:
         """Tell whether a process is the worker of this name, also while it no longer takes connections."""

@@ -486,3 +486,18 @@ def test_the_end_of_a_worker_takes_nothing_from_its_successor(user: User) -> Non
             assert user.types("workers").code == 0
             assert second.end(signal.SIGTERM) == 0
     assert not number.exists()
+
+
+@pytest.mark.parametrize(
+    "place", [".hotplug", ".hotplug/lock/x", ".hotplug/run", ".hotplug/run/worker.lock/x", ".hotplug/run/worker.pid/x"]
+)
+def test_a_state_directory_that_can_not_be_used_is_told(user: User, place: str) -> None:
+    """A refusal with the reason and no traceback of ours, as from every other command, and also with --detach."""
+    user.plugin("greeter")
+    user.write(place, "in the way")
+    for options in ((), ("--detach",)):
+        ran = user.types("start", *options)
+        assert (ran.code, ran.out) == (1, "")
+        assert "can't be used" in ran.err
+        assert "[state-unusable]" in ran.err
+        assert "Traceback" not in ran.err
