@@ -67,4 +67,5 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
     yield visible(f"  serving: {serving} ({facts['state']})")
     yield from (f"  {visible(line)}" for line in (*facts["lines"], *map(str, facts["limits"])))
     if facts["next_try"] is not None:
-        yield f"  tried again in {facts['next_try']:.0f} s, and when it changes"
+        pause = round(facts["next_try"])
+        yield f"  tried again {f'in {pause} s' if pause else 'at the next call'}, and when it changes"

@@ -242,7 +242,8 @@ class _Worker:
                 return code
 
     def _look_after_watch(self) -> None:
-        """Start the watch again if it has ended; calls check for themselves meanwhile."""
+        """Start the watch again if it has ended (calls check for themselves meanwhile), and put the logs back."""
+        _ = self._logs.problem  # looking does it: plugins take logging away, and full disks get room again
         if self._service.phase == "serving" and self._lookout.has_ended:
             text = "the watcher has ended; it is started again"
             LOG.error("hotplug.watcher_down", extra={"text": text})
@@ -278,13 +279,9 @@ class _Worker:
     async def _stop_asked(self, limit: float) -> Facts:
         """Answer a request to stop once everything has ended, or what was left is known."""
         answer: Future[Facts] = Future()
-
-        def stop() -> int:
-            self._answers.append(answer)
-            return self._stop(limit)
-
+        self._answers.append(answer)  # also when it stops already: whoever asks hears of that end
         self._service.phase = "stopping"
-        self._asked.put(stop)
+        self._asked.put(lambda: self._stop(limit))
         return await asyncio.wrap_future(answer)
 
     def _stop(self, timeout: float, code: int = 0) -> int:
@@ -368,8 +365,10 @@ def _notify(tell: Callable[[], None]) -> None:
 
 def _leave(run_dir: RunDir, name: str) -> None:
     """End the process at once, with nothing of it left in the state directory."""
-    for path in (run_dir.socket(name), run_dir.path / f"{name}.pid"):
-        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # the directory may be gone, and a successor's files lie there
+        if (run_dir.path / f"{name}.pid").read_text("ascii", "replace") == f"{os.getpid()}\n":
+            for path in (run_dir.socket(name), run_dir.path / f"{name}.pid"):
+                path.unlink(missing_ok=True)
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):

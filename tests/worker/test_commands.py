@@ -13,7 +13,8 @@ import pytest
 from pytest_hotplug.cli.reloading import reload
 from pytest_hotplug.worker.app import MOST_READERS
 from tests.cli.terminal import GREET, User, in_a_terminal
-from tests.worker.serving import client, posted, serving
+from tests.threads import eventually
+from tests.worker.serving import asked, client, posted, serving
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers are commanded over unix sockets")
 BROKEN = "def run(:\n"
@@ -294,6 +295,17 @@ def test_health_here(shop: User) -> None:
     shop.plugin("greeter", BROKEN)
     sick = shop.types("health", "--local")
     assert (sick.code, sick.out.splitlines()[0]) == (1, "failed")
+
+
+def test_why_says_that_a_call_is_what_the_next_attempt_waits_for(shop: User) -> None:
+    """Once the pause after an exception at import is over; "in 0 s" would be said for as long as nobody calls."""
+    with serving(shop):
+        shop.plugin("greeter", "raise OSError('no database yet')\n")
+        assert shop.types("wait", "greeter").code == 1
+        eventually(lambda: asked(shop, "/plugins/greeter/why").json()["next_try"] == 0)
+        assert (
+            shop.types("why", "greeter").out.splitlines()[-1] == "  tried again at the next call, and when it changes"
+        )
 
 
 def test_events_are_kept_over_restarts_with_who_asked(shop: User) -> None:

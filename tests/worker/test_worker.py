@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -501,3 +502,32 @@ def test_a_state_directory_that_can_not_be_used_is_told(user: User, place: str) 
         assert "can't be used" in ran.err
         assert "[state-unusable]" in ran.err
         assert "Traceback" not in ran.err
+
+
+def test_everybody_who_asks_a_worker_to_stop_hears_of_its_end(user: User) -> None:
+    """Two people at once, the second while a call still runs: both are told that it has stopped."""
+    user.plugin("slow", WAITS, {"version": "1.0"})
+    with serving(user) as worker:
+        call, codes = in_flight(user)
+        with user.starts("stop") as first, user.starts("stop") as second:
+            worker.until(event="stopping")
+            eventually(lambda: asked(user, "/health/live").json()["phase"] == "stopping", "the stop")
+            time.sleep(0.2)  # both have been heard by then; later is right as well
+            (user.here / "plugins/slow/go.txt").touch()
+            for asking in (first, second):
+                assert asking.process.wait(60) == 0
+                assert asking.line() == "worker worker has stopped"
+        call.join()
+        assert (codes, worker.process.wait(60)) == ([200], 0)
+
+
+def test_what_a_plugin_takes_from_logging_is_put_back_without_being_asked_for(user: User) -> None:
+    """A plugin that configures logging as if the process were its own takes app.log away for seconds, not for good."""
+    text = (
+        'import logging.config\n\ndef run():\n    logging.config.dictConfig({"version": 1, "root": {"handlers": []}})\n'
+    )
+    user.plugin("selfish", text, {"version": "1.0"})
+    with serving(user):
+        assert posted(user, "/plugins/selfish/execute").status_code == 200
+        log = user.here / "logs/app.log"
+        eventually(lambda: "hotplug.log_put_back" in log.read_text("utf-8"), "the log's return")
