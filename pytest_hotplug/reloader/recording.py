@@ -136,10 +136,9 @@ class Recorder:
     def _write(self, what: str, about: Hashable, work: Callable[[], object]) -> None:
         """Write something down; while that can't be done it is owed, the last word about each thing."""
         self._owed.pop(about, None)
+        self._pay()  # first: what happened before stands before it in the history
         if not self._done(what, work) and len(self._owed) < MOST_OWED:
             self._owed[about] = what, work
-        elif self._owed:
-            self._pay()
 
     def _pay(self) -> None:
         """Write what is owed, the oldest first, until something can't be written again."""

@@ -383,7 +383,7 @@ def test_a_write_that_fails_at_any_point(
 def test_health_tells_of_a_history_that_cannot_be_written(
     shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """N15: that what happened could not be written down is a reason to call the state directory unusable."""
+    """N15: while what happened can't be written down the state directory is called unusable; then it is written."""
     put(shop, 1)
     manager = shop.manager(state_dir=tmp_path / "state")
     manager.load("subject")
@@ -394,12 +394,13 @@ def test_health_tells_of_a_history_that_cannot_be_written(
     manager.reload("subject")
     last = len(writes.points) - 1 - writes.points[::-1].index("open")  # the history comes last
     put(shop, 3)
-    writes.arm(last, errno.ENOSPC)
+    writes.arm(last, errno.ENOSPC, "everything")
     assert isinstance(manager.reload("subject"), Reloaded)
-    writes.disarm()
-    status = manager.health()["status"]
+    assert manager.health()["status"] == "degraded"
     assert len(manager.history("subject")) == len(history) + 1, "the history was not hit"
-    assert status == "degraded"
+    writes.disarm()
+    assert manager.health()["status"] == "ok"
+    assert [record["version"] for record in manager.history("subject")][-2:] == ["2", "3"]
 
 
 def test_what_tells_others_to_leave_the_store_alone_is_completed(
