@@ -441,3 +441,16 @@ def test_a_deployment_whose_worker_ends_is_taken_back(shop: User) -> None:
     assert sorted(path.name for path in (shop.here / "plugins").iterdir()) == ["greeter", "second"]
     with serving(shop):
         assert shop.types("status", "greeter", "--json").json["version"] == "1.0"
+
+
+@pytest.mark.parametrize("probe", ["--live", "--ready"])
+def test_a_probe_of_a_worker_that_hangs_fails(shop: User, probe: str) -> None:
+    """Whoever restarts workers that don't answer must hear of it, and not hang as well."""
+    with serving(shop) as worker:
+        worker.process.send_signal(signal.SIGSTOP)
+        try:
+            ran = shop.types("health", probe)
+        finally:
+            worker.process.send_signal(signal.SIGCONT)
+        assert (ran.code, ran.out) == (1, "")
+        assert "worker worker" in ran.err
