@@ -12,7 +12,7 @@ import msgspec
 from pytest_hotplug.cli.across import across, addressed, local_option, worker_option
 from pytest_hotplug.cli.listing import time_of
 from pytest_hotplug.cli.ondisk import plugin_argument, plugins_on_disk
-from pytest_hotplug.cli.output import directory_option, emit_json, json_line, json_option, say, table
+from pytest_hotplug.cli.output import directory_option, emit_json, json_line, json_option, say, table, warn
 from pytest_hotplug.cli.serving import manager_of_project
 from pytest_hotplug.cli.statedir import known_plugins, opened_store, shown
 from pytest_hotplug.cli.supervised import supervised
@@ -116,13 +116,18 @@ def rollback(name: str, to: str | None, end: bool, local: bool, workers: tuple[s
         body = {"to": to, "end": end}
         clients = addressed(workers, plugins=[name], local=True)
         ask = partial(_ask, name, body)
-        return across(clients, ask, lambda facts: say(visible(_in_worker(facts))), as_json=as_json)
+        return across(clients, ask, _tell_of_worker, as_json=as_json)
     if workers:
         raise click.UsageError("--local and --worker exclude each other")
     plugins_on_disk([name])
     with supervised(name, partial(_roll_back, name, to, end=end, as_json=as_json)) as text:
         say(text)
     return 0
+
+
+def _tell_of_worker(facts: Mapping[str, Any]) -> None:
+    say(visible(_in_worker(facts)))
+    warn(facts)
 
 
 def _ask(name: str, body: dict[str, Any], client: Client) -> Reply:

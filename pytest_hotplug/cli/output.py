@@ -32,6 +32,7 @@ __all__ = [
     "say",
     "shortened",
     "table",
+    "warn",
 ]
 
 NARROW = 60  # columns; below that a table would be all ellipses
@@ -90,6 +91,12 @@ def emit_json(facts: Mapping[str, Any]) -> None:
 def json_line(facts: Mapping[str, Any]) -> str:
     """Return one JSON object on one line."""
     return _dumped({"schema_version": SCHEMA_VERSION, **facts})
+
+
+def warn(facts: Mapping[str, Any]) -> None:
+    """Tell people of what went well but for something."""
+    for warning in facts.get("warnings", ()):
+        say(f"hotplug: warning: {visible(warning)}", err=True)
 
 
 def as_text(value: Any) -> str:

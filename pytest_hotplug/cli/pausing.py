@@ -9,7 +9,7 @@ import click
 
 from pytest_hotplug.cli.across import across, worker_option, workers_or_none
 from pytest_hotplug.cli.ondisk import plugin_argument
-from pytest_hotplug.cli.output import directory_option, emit_json, json_option, say
+from pytest_hotplug.cli.output import directory_option, emit_json, json_option, say, warn
 from pytest_hotplug.cli.statedir import known_plugins, opened_store, shown
 from pytest_hotplug.reloader.errors import visible
 from pytest_hotplug.reloader.pauses import duration, end_of, spoken
@@ -131,3 +131,4 @@ def _say(facts: Mapping[str, Any]) -> None:
     for name, reason in facts["paused"].items():
         until = spoken(facts["paused_until"][name])
         say(visible(f"{name}: paused{until} ({reason or 'no reason was given'})"))
+    warn(facts)

@@ -120,7 +120,13 @@ class Service:
             "disabled_until": store.switch.until,
             "paused": paused,
             "paused_until": {name: store.notes(name).paused_until for name in paused},
+            "warnings": self._not_remembered(),
         }
+
+    def _not_remembered(self) -> list[str]:
+        """Say that what was asked for holds no longer than this process, where it could not be written down."""
+        problem = self.manager._recorder.problem
+        return [f"until it can be written down it is lost at a restart: {problem} [state-unusable]"] if problem else []
 
     # -- what is done ---------------------------------------------------------------------------
 
@@ -168,7 +174,7 @@ class Service:
         facts = self._after(outcome, "rolled back")
         if facts["outcome"] == "reloaded":
             facts["outcome"] = "ended" if end else "rolled-back"
-        return facts
+        return {**facts, "warnings": self._not_remembered()}
 
     def enable(self, names: Sequence[str] = ()) -> Facts:
         """Check for changes again: everything, or the named plugins; what waited is applied at once."""

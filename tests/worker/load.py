@@ -1,4 +1,4 @@
-"""Calls to a worker without end, over few connections, and what was wrong with any answer."""
+"""Calls to a worker without end, over few connections, and what was wrong with any answer; a disk that is full."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.cli.terminal import PATIENCE
 
-__all__ = ["Caller", "Tally"]
+__all__ = ["Caller", "Tally", "full_disk"]
 
 
 @dataclass
@@ -98,3 +100,16 @@ class Caller(threading.Thread):
             self._tally.answered[status] += 1
             if not whole and len(self._tally.wrong) < 10:
                 self._tally.wrong.append(f"{status}: {answer}")
+
+
+@contextmanager
+def full_disk(pid: int) -> Iterator[None]:
+    """Let no file take one more byte of a process, as a full disk does; sockets and pipes take what they took."""
+    import resource  # not everywhere
+
+    before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)

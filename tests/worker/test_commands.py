@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import threading
 from contextlib import ExitStack
 
@@ -12,8 +13,9 @@ import pytest
 
 from pytest_hotplug.cli.reloading import reload
 from pytest_hotplug.worker.app import MOST_READERS
-from tests.cli.terminal import GREET, User, in_a_terminal
+from tests.cli.terminal import GREET, MANIFEST, User, in_a_terminal
 from tests.threads import eventually
+from tests.worker.load import full_disk
 from tests.worker.serving import asked, client, posted, serving
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers are commanded over unix sockets")
@@ -454,3 +456,22 @@ def test_a_probe_of_a_worker_that_hangs_fails(shop: User, probe: str) -> None:
             worker.process.send_signal(signal.SIGCONT)
         assert (ran.code, ran.out) == (1, "")
         assert "worker worker" in ran.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can let another process's disk be full")
+def test_what_can_not_be_remembered_is_said_when_it_is_asked_for(shop: User) -> None:
+    """With a full disk a rollback and a pause hold in the worker; that a restart would forget them is no surprise."""
+    with serving(shop) as worker:
+        shop.plugin("greeter", GOODBYE, {**MANIFEST, "version": "2.0"})
+        assert shop.types("reload", "greeter").code == 0
+        with full_disk(worker.process.pid):
+            for command in (("rollback", "greeter"), ("disable", "second")):
+                ran = shop.types(*command)
+                assert ran.code == 0
+                assert "hotplug: warning: until it can be written down it is lost at a restart" in ran.err
+            assert shop.types("run", "greeter").json == {"text": "hello world"}
+        assert shop.types("disable", "second").err == ""
+        worker.end(signal.SIGKILL)
+    with serving(shop):
+        assert shop.types("status", "greeter", "--json").json["state"] == "rolled-back"
+        assert shop.types("status", "second", "--json").json["state"] == "paused"

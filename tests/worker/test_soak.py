@@ -18,7 +18,7 @@ import pytest
 
 from tests.cli.terminal import GREET, User
 from tests.threads import eventually
-from tests.worker.load import Caller, Tally
+from tests.worker.load import Caller, Tally, full_disk
 from tests.worker.serving import asked, posted, serving, socket_of
 
 pytestmark = [
@@ -108,19 +108,6 @@ def garbage(path: Path) -> None:
                 one.sendall(bytes_)
             except OSError:
                 return
-
-
-@contextmanager
-def full_disk(pid: int) -> Iterator[None]:
-    """Let no file take one more byte of a process, as a full disk does; sockets and pipes take what they took."""
-    import resource  # not everywhere
-
-    before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, before[1]))
-    try:
-        yield
-    finally:
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
 
 
 def edit_for(seconds: float, writer: Writer, path: Path) -> None:
