@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pytest_hotplug.reloader import transaction
 from pytest_hotplug.reloader.commit import check_committed
@@ -33,9 +32,6 @@ from pytest_hotplug.reloader.refusals import Refusal, Surroundings, refuse
 from pytest_hotplug.reloader.registry import Registry, Seen, Slot
 from pytest_hotplug.reloader.settings import InUse
 from pytest_hotplug.reloader.trust import check_trust
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Checker"]
 

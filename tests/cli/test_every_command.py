@@ -14,7 +14,7 @@ from pytest_hotplug.reloader.errors import HotplugError
 from tests.cli.terminal import User
 
 COMMANDS = (
-    "check", "completion", "config", "demo", "deploy", "digest", "disable", "doctor", "enable", "events", "health",
+    "affected", "check", "completion", "config", "demo", "deploy", "digest", "disable", "doctor", "enable", "events", "health",
     "history", "init", "list", "list-plugins-hot", "metrics", "reload", "remove", "rollback", "run", "schema", "start",
     "status", "stop", "verify", "wait", "watch", "why", "workers",
 )  # fmt: skip
