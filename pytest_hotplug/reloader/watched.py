@@ -55,9 +55,9 @@ class Watched:
     def catch_up(self, tell: Tell | None) -> None:
         """Reload what was edited while nobody watched, and tell of nothing else."""
         with asking(WATCHER):
-            wanted = self._wanted()
-            changed = self._hot.checker.changed
-            self._reload([name for name in wanted if changed(self._registry.slots[name])], tell)
+            changed, slots = self._hot.checker.changed, self._registry.slots
+            known = [slots.get(name) for name in self._wanted()]  # one may go from disk meanwhile
+            self._reload([slot.name for slot in known if slot is not None and changed(slot)], tell)
 
     def _look_again(self, batch: Batch, tell: Tell | None) -> None:
         with asking(WATCHER):

@@ -55,12 +55,12 @@ def _after_fork_in_child() -> None:
     global _sockets
     sockets, _sockets = _sockets, None
     if sockets is not None:
+        for number, handler in _handlers().items():
+            signal.signal(number, handler)
         nowhere = os.open(os.devnull, os.O_RDWR)
         for descriptor in sockets():
             os.dup2(nowhere, descriptor, inheritable=False)  # it stays taken: objects here believe that it is theirs
         os.close(nowhere)
-        for number, handler in _handlers().items():
-            signal.signal(number, handler)
     _after_fork_in_parent()
 
 

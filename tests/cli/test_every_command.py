@@ -14,9 +14,9 @@ from pytest_hotplug.reloader.errors import HotplugError
 from tests.cli.terminal import User
 
 COMMANDS = (
-    "affected", "check", "completion", "config", "demo", "deploy", "digest", "disable", "doctor", "enable", "events", "health",
-    "history", "init", "list", "list-plugins-hot", "metrics", "reload", "remove", "rollback", "run", "schema", "start",
-    "status", "stop", "verify", "wait", "watch", "why", "workers",
+    "affected", "check", "completion", "config", "demo", "deploy", "digest", "disable", "doctor", "enable", "events",
+    "health", "history", "init", "list", "list-plugins-hot", "metrics", "reload", "remove", "rollback", "run",
+    "schema", "start", "status", "stop", "verify", "wait", "watch", "why", "workers",
 )  # fmt: skip
 
 
