@@ -15,7 +15,8 @@ import time
 from collections import deque
 
 from pytest_hotplug.reloader.errors import Fault
-from pytest_hotplug.reloader.fingerprint import Snapshot, look_at, unchanged
+from pytest_hotplug.reloader.fingerprint import Snapshot
+from pytest_hotplug.reloader.looking import look_at, unchanged
 from pytest_hotplug.reloader.registry import Slot
 
 __all__ = ["Breaker", "note_own_writing"]

@@ -15,19 +15,11 @@ from pathlib import Path
 from pytest_hotplug.reloader import transaction
 from pytest_hotplug.reloader.commit import check_committed
 from pytest_hotplug.reloader.errors import Fault, PluginFault
-from pytest_hotplug.reloader.fingerprint import (
-    Look,
-    Snapshot,
-    Unsettled,
-    is_edited,
-    look_at,
-    settle,
-    snapshot,
-    unchanged,
-)
+from pytest_hotplug.reloader.fingerprint import Snapshot, Unsettled, settle, snapshot
 from pytest_hotplug.reloader.git_lock import GitLock
 from pytest_hotplug.reloader.leases import Leases
 from pytest_hotplug.reloader.loader import manifest_of
+from pytest_hotplug.reloader.looking import Look, is_edited, look_at, unchanged
 from pytest_hotplug.reloader.refusals import Refusal, Surroundings, refuse
 from pytest_hotplug.reloader.registry import Registry, Seen, Slot
 from pytest_hotplug.reloader.settings import InUse

@@ -23,9 +23,10 @@ from pytest_hotplug.reloader.context import Context, Host, injectable_names
 from pytest_hotplug.reloader.dependencies import check_requirements
 from pytest_hotplug.reloader.discovery import Found, check_public_name
 from pytest_hotplug.reloader.errors import Fault, PluginFault, did_you_mean, fault_from, near, syntax_fault
-from pytest_hotplug.reloader.fingerprint import Snapshot, stamp_of
+from pytest_hotplug.reloader.fingerprint import Snapshot
 from pytest_hotplug.reloader.generation import Entry, Generation, Hooks
 from pytest_hotplug.reloader.ledger import CANARY
+from pytest_hotplug.reloader.looking import stamp_of
 from pytest_hotplug.reloader.loop_thread import LoopThread
 from pytest_hotplug.reloader.manifest import EntryPoint, Manifest, parse_entry, parse_manifest
 from pytest_hotplug.reloader.modules import CodePath, Namespace, Neighbours

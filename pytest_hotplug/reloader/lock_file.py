@@ -13,7 +13,8 @@ from pathlib import Path
 
 from pytest_hotplug.reloader.discovery import Found
 from pytest_hotplug.reloader.errors import Fault
-from pytest_hotplug.reloader.fingerprint import Snapshot, stamp_of
+from pytest_hotplug.reloader.fingerprint import Snapshot
+from pytest_hotplug.reloader.looking import stamp_of
 
 __all__ = ["LOCK_FILE", "not_locked"]
 

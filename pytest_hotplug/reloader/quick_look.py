@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pytest_hotplug.reloader.fingerprint import Look, Signature, unchanged
+from pytest_hotplug.reloader.looking import Look, Signature, unchanged
 
 __all__ = ["QuickLook"]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from pytest_hotplug.reloader.dependencies import installed_version
 from pytest_hotplug.reloader.errors import Fault
-from pytest_hotplug.reloader.fingerprint import Look, stamp_of
 from pytest_hotplug.reloader.kept import KeptOut
+from pytest_hotplug.reloader.looking import Look, stamp_of
 
 __all__ = ["Refusal", "Surroundings", "refuse"]
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_hotplug.reloader.discovery import Found
-from pytest_hotplug.reloader.fingerprint import Look, Signature
 from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.kept import KeptOut, Pin
 from pytest_hotplug.reloader.ledger import Canary
 from pytest_hotplug.reloader.limits import Limits
+from pytest_hotplug.reloader.looking import Look, Signature
 from pytest_hotplug.reloader.outcomes import Outcome
 from pytest_hotplug.reloader.refusals import Refusal
 from pytest_hotplug.reloader.trust import Trusted

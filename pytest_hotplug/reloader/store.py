@@ -25,8 +25,9 @@ import msgspec
 from pytest_hotplug.reloader.digests import algorithm_of, digest_of, hash_of
 from pytest_hotplug.reloader.errors import Fault, PluginFault
 from pytest_hotplug.reloader.file_lock import file_lock
-from pytest_hotplug.reloader.fingerprint import Look, Snapshot
+from pytest_hotplug.reloader.fingerprint import Snapshot
 from pytest_hotplug.reloader.kept import Kept, KeptOut, Notes, Pin, Record, Switch
+from pytest_hotplug.reloader.looking import Look
 from pytest_hotplug.reloader.names import is_plugin_name
 
 __all__ = ["DiskStore", "MemoryStore"]

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from pytest_hotplug.reloader.discovery import Found
 from pytest_hotplug.reloader.errors import Fault, PluginFault, near
-from pytest_hotplug.reloader.fingerprint import Signature, Snapshot
+from pytest_hotplug.reloader.fingerprint import Snapshot
 from pytest_hotplug.reloader.lock_file import not_locked
+from pytest_hotplug.reloader.looking import Signature
 from pytest_hotplug.reloader.settings import Settings
 
 __all__ = ["Trusted", "check_trust", "is_strict"]

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 
 import pytest
 
-from pytest_hotplug.reloader import file_lock, fingerprint, store, trust
+from pytest_hotplug.reloader import file_lock, fingerprint, looking, store, trust
 
 __all__ = ["MODES", "Faults", "Mode", "through_reads", "through_writes"]
 
@@ -156,10 +156,12 @@ def through_reads(patch: pytest.MonkeyPatch) -> Faults:
         os.close(fd)  # the descriptor is gone even when close says that something went wrong
         faults.check("close", fd)
 
-    for kind, function in (("stat", os.stat), ("realpath", os.path.realpath), ("fstat", os.fstat)):
-        patch.setattr(fingerprint, f"_{kind}", faults.wrapped(kind, function))
+    patch.setattr(looking, "_stat", faults.wrapped("stat", os.stat))
+    patch.setattr(looking, "_scandir", scandir)
+    for module in (looking, fingerprint):
+        patch.setattr(module, "_realpath", faults.wrapped("realpath", os.path.realpath))
+    patch.setattr(fingerprint, "_fstat", faults.wrapped("fstat", os.fstat))
     patch.setattr(fingerprint, "_open", opened)
-    patch.setattr(fingerprint, "_scandir", scandir)
     patch.setattr(fingerprint, "_read", read)
     patch.setattr(fingerprint, "_close", close)
     patch.setattr(trust, "os", _Like(os, stat=faults.wrapped("trust", os.stat)))

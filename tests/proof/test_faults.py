@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from pytest_hotplug import KeptCurrent, PluginLoadError, PluginManager, Reloaded
-from pytest_hotplug.reloader import discovery, fingerprint, refusals
+from pytest_hotplug.reloader import discovery, looking, refusals
 from pytest_hotplug.reloader.store import DiskStore
 from tests.proof.faults import MODES, READS, WRITES, Faults, Mode, through_reads, through_writes
 from tests.reloader.workshop import Workshop, eventually, running
@@ -124,7 +124,7 @@ def test_a_read_that_fails_at_any_point(
 ) -> None:
     """N15 S7 W9 W10 R31 R32: each call by which a reload reads fails once; old or new serves, then the new one."""
     if files == "old":  # their signatures are trusted: the quick look, too, can fail
-        monkeypatch.setattr(fingerprint, "RACY_NS", 0)
+        monkeypatch.setattr(looking, "RACY_NS", 0)
     manager = shop.manager(settle_max=0.02)
     put(shop, 0)
     n = manager.execute("subject")[0]

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_hotplug import KeptCurrent, Reloaded, Unchanged, Unloaded
-from pytest_hotplug.reloader import fingerprint, manifest
+from pytest_hotplug.reloader import looking, manifest
 from pytest_hotplug.reloader.outcomes import Outcome
 from tests.reloader.workshop import Workshop
 
@@ -309,7 +309,7 @@ ODD_MANIFESTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("case", ODD_MANIFESTS)
 def test_an_odd_manifest(stand: Stand, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """F05 S17 S26 R31: values that are well typed and still strange."""
-    monkeypatch.setattr(fingerprint, "RACY_NS", 0)  # as if each edit were seconds after the one before
+    monkeypatch.setattr(looking, "RACY_NS", 0)  # as if each edit were seconds after the one before
     table = json.loads(stand.originals["greeter/plugin.json"])
     stand.put("greeter/plugin.json", json.dumps({**table, **ODD_MANIFESTS[case]}).encode())
     stand.restore("greeter/plugin.json")

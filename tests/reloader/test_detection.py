@@ -354,11 +354,11 @@ def test_watch_ignore_holds_from_the_first_load_on(shop: Workshop) -> None:
 
 def aged(shop: Workshop, name: str, monkeypatch: pytest.MonkeyPatch) -> PluginManager:
     """Serve a plugin that has lain still for longer than a file system's clock ticks."""
-    from pytest_hotplug.reloader import fingerprint
+    from pytest_hotplug.reloader import looking
 
     manager = shop.manager()
     manager.load(name)
-    monkeypatch.setattr(fingerprint, "RACY_NS", 20_000_000)
+    monkeypatch.setattr(looking, "RACY_NS", 20_000_000)
     probe, newest = shop.root / "probe", time.time_ns()
 
     def clock_moved_on() -> bool:

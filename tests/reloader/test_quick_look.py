@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pytest_hotplug.reloader import quick_look
-from pytest_hotplug.reloader.fingerprint import look_at, unchanged
+from pytest_hotplug.reloader.looking import look_at, unchanged
 from pytest_hotplug.reloader.quick_look import QuickLook
 from tests.reloader.workshop import Workshop, eventually
 
@@ -39,7 +39,7 @@ def old_look_at(place: Path, monkeypatch: pytest.MonkeyPatch) -> QuickLook:
     while not clock.exists() or clock.stat().st_ctime_ns <= newest:  # an edit in the same tick would hide
         clock.write_text("tick")
     with monkeypatch.context() as later:
-        later.setattr("pytest_hotplug.reloader.fingerprint.time.time_ns", lambda: time.monotonic_ns() + 10**19)
+        later.setattr("pytest_hotplug.reloader.looking.time.time_ns", lambda: time.monotonic_ns() + 10**19)
         look = look_at(place)
     assert len(look.places) == 5
     assert not look.racy

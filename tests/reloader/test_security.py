@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from pytest_hotplug import KeptCurrent, PluginLoadError, PluginManager, Reloaded, UnknownPlugin
-from pytest_hotplug.reloader import fingerprint, trust
+from pytest_hotplug.reloader import looking, trust
 from pytest_hotplug.reloader.digests import hash_of
-from pytest_hotplug.reloader.fingerprint import MAX_FILES
+from pytest_hotplug.reloader.looking import MAX_FILES
 from pytest_hotplug.reloader.settings import make_settings
 from tests.reloader.workshop import Workshop, running
 
@@ -178,7 +178,7 @@ def test_a_mode_that_changes_later_is_seen_with_the_next_version(
     shop: Workshop, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     """S8: what was all right once and lies there as it did is not asked again, and what isn't is."""
-    monkeypatch.setattr(fingerprint, "RACY_NS", 0)  # as if each edit were seconds after the one before
+    monkeypatch.setattr(looking, "RACY_NS", 0)  # as if each edit were seconds after the one before
     directory = shop.plugin("subject", {"main.py": ONE, "text.py": ""})
     manager = shop.manager(strict_permissions="on")
     assert manager.execute("subject") == 1
@@ -196,7 +196,7 @@ def test_a_mode_that_changes_later_is_seen_with_the_next_version(
 @posix
 def test_a_directory_that_counts_only_now_is_looked_at_now(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     """S8: one that held nothing of the plugin was not asked before, though it lies there unchanged."""
-    monkeypatch.setattr(fingerprint, "RACY_NS", 0)
+    monkeypatch.setattr(looking, "RACY_NS", 0)
     directory = shop.plugin("subject", ONE)
     (directory / "lib" / "inner").mkdir(parents=True)
     (directory / "lib").chmod(0o777)
@@ -210,7 +210,7 @@ def test_a_directory_that_counts_only_now_is_looked_at_now(shop: Workshop, monke
 @as_root
 def test_who_was_trusted_by_another_user_is_looked_at_again(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     """S10: a process that changes its user asks again."""
-    monkeypatch.setattr(fingerprint, "RACY_NS", 0)
+    monkeypatch.setattr(looking, "RACY_NS", 0)
     directory = shop.plugin("subject", {"main.py": ONE, "other.py": ""})
     os.chown(directory / "other.py", 12345, 0)
     manager = shop.manager(strict_permissions="on")

@@ -25,7 +25,8 @@ class Interrupted(KeyboardInterrupt):
 
 
 OURS = ("reloader/", "/contextlib.py", "/threading.py")
-HARMLESS = ("fingerprint.py", "manifest.py", "check.py", "build.py", "limits.py", "discovery.py", "store.py")
+_HARMLESS_MODULES = ("looking", "fingerprint", "manifest", "check", "build", "limits", "discovery", "store")
+HARMLESS = tuple(f"/{module}.py" for module in _HARMLESS_MODULES)
 
 
 def starts_a_thread(frame: FrameType) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_hotplug.reloader.digests import hash_of
-from pytest_hotplug.reloader.fingerprint import RACY_NS, Signature
+from pytest_hotplug.reloader.looking import RACY_NS, Signature
 from pytest_hotplug.reloader.names import is_noise
 
 __all__ = ["Contents"]

@@ -1,0 +1,195 @@
+"""Look at a tree: where it really lies, and the signature of every file that counts.
+
+A look reads no file. It tells that something changed, never that nothing but times did: what the
+bytes say is for `fingerprint`. Changes nothing.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_hotplug.reloader.names import is_noise, is_test
+
+__all__ = [
+    "MAX_FILES",
+    "RACY_NS",
+    "Look",
+    "Signature",
+    "is_edited",
+    "leads_inside",
+    "look_at",
+    "signature_of",
+    "stamp_of",
+    "unchanged",
+]
+
+# Bound at import: a test that patches os.* must not blind the reloader.
+_scandir, _stat, _realpath = os.scandir, os.stat, os.path.realpath
+
+MAX_FILES = 2_000
+MAX_DEPTH = 16
+
+# A change inside the clock tick of our own read leaves the signature as it was: until a file is
+# this old, its bytes are read again. File systems tick every 1-10 ms, FAT every 2 s.
+RACY_NS = 2_000_000_000
+
+
+Signature = tuple[int, int, int, int]  # mtime_ns, size, inode, ctime_ns: compared for inequality only
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One cheap look at a tree: where it really lies, and the signature of every counted file.
+
+    `places` are the directories (the configured path first) and the files by their path: as long
+    as the signature of each is the same, nothing was added, removed, renamed or edited. Empty when
+    that can't be relied on, because a directory was so young that a change in the same tick would hide.
+    `escapes` are links that lead out of the plugin.
+    """
+
+    root: str
+    files: Mapping[str, Signature]
+    at: int  # time.time_ns() before the look
+    places: tuple[tuple[str, Signature], ...] = ()
+    escapes: tuple[str, ...] = ()
+
+    def settled_places(self) -> dict[str, Signature]:
+        """Return the places that were old enough at the look: whatever happens to one shows in its signature."""
+        return {place: s for place, s in self.places if self.at - s[0] >= RACY_NS and self.at - s[3] >= RACY_NS}
+
+    def same_as(self, other: Look) -> bool:
+        return self.files == other.files and self.root == other.root
+
+    @property
+    def racy(self) -> bool:
+        """Tell whether a file was so young at the look that an edit in the same tick would hide."""
+        at = self.at
+        return any(abs(at - s[3]) < RACY_NS or abs(at - s[0]) < RACY_NS for s in self.files.values())
+
+
+def _ignored(relative: str, patterns: Sequence[str]) -> bool:
+    if f"!{relative}" in patterns:  # counts, whatever else is said
+        return False
+    return any(fnmatch.fnmatchcase(relative, p) or fnmatch.fnmatchcase(relative, f"*/{p}") for p in patterns)
+
+
+def look_at(path: str | Path, ignore: Sequence[str] = (), others: dict[str, Signature] | None = None) -> Look:
+    """Take the signature of every .py and .json below `path` that counts, and into `others` of every other file.
+
+    Raises OSError.
+    """
+    at = time.time_ns()
+    directories = {os.fspath(path): signature_of(_stat(path))}
+    root = _realpath(path)
+    files: dict[str, Signature] = {}
+    escapes: list[str] = []
+    _walk(root, "", files, others, root, 0, directories, escapes)
+    if ignore:
+        left_out = {name: s for name, s in files.items() if _ignored(name, ignore)}
+        files = {name: s for name, s in files.items() if name not in left_out}
+        if others is not None:
+            others.update(left_out)
+        escapes = [name for name in escapes if not _ignored(name, ignore)]
+    return Look(root, files, at, _places(at, root, directories, files), tuple(sorted(escapes)))
+
+
+def unchanged(look: Look) -> bool:
+    """Tell by one stat of each place that nothing changed; False means: look properly."""
+    stat = _stat
+    try:
+        for place, signature in look.places:
+            s = stat(place)
+            if (s.st_mtime_ns, s.st_size, s.st_ino, s.st_ctime_ns) != signature:
+                return False
+    except OSError:
+        return False
+    return bool(look.places)
+
+
+def is_edited(look: Look) -> bool:
+    """Tell whether a counted file was edited, replaced or removed; of new ones a proper look tells."""
+    stat, root = _stat, look.root
+    try:
+        return any(signature_of(stat(f"{root}/{name}")) != signature for name, signature in look.files.items())
+    except OSError:
+        return True
+
+
+def _places(
+    at: int, root: str, directories: Mapping[str, Signature], files: Mapping[str, Signature]
+) -> tuple[tuple[str, Signature], ...]:
+    """Return what `unchanged` looks at; nothing where a directory's times don't tell of what lies in it."""
+    if os.name != "posix" or any(at - s[0] < RACY_NS or at - s[3] < RACY_NS for s in directories.values()):
+        return ()
+    return (*directories.items(), *((f"{root}/{name}", signature) for name, signature in files.items()))
+
+
+def signature_of(status: os.stat_result) -> Signature:
+    """Return what tells whether a file or directory is as it was."""
+    return (status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns)
+
+
+def stamp_of(path: Path) -> Signature | None:
+    """Return the signature of what a path leads to, of the link where it leads nowhere; None for no such name."""
+    for follow in (True, False):
+        with suppress(OSError):
+            return signature_of(_stat(path, follow_symlinks=follow))
+    return None
+
+
+def _walk(
+    top: str,
+    prefix: str,
+    counted: dict[str, Signature],
+    others: dict[str, Signature] | None,
+    root: str,
+    depth: int,
+    directories: dict[str, Signature],
+    escapes: list[str],
+) -> None:
+    """Collect the signatures below `top`: of .py and .json files, and into `others` of all the rest."""
+    directories[top] = signature_of(_stat(top))  # before the listing: what comes in between must show
+    with _scandir(top) as entries:
+        for entry in entries:
+            name = entry.name
+            if is_noise(name) or is_test(name):
+                continue
+            if entry.is_symlink() and not leads_inside(entry.path, root):
+                if not _leads_back(entry.path):
+                    escapes.append(prefix + name)
+                continue
+            try:
+                if entry.is_dir():
+                    if depth < MAX_DEPTH:
+                        _walk(entry.path, f"{prefix}{name}/", counted, others, root, depth + 1, directories, escapes)
+                    continue
+                into = counted if name.endswith((".py", ".json")) else others
+                if into is counted or (into is not None and entry.is_file()):
+                    into[prefix + name] = signature_of(entry.stat())
+            except FileNotFoundError:
+                continue  # it vanished between the listing and the look: the next look will tell
+            if len(counted) > MAX_FILES:
+                return
+
+
+def leads_inside(path: str, root: str) -> bool:
+    """Tell whether a link leads to a place below `root`; loops and links to `root` itself don't."""
+    target = _realpath(path)
+    return target.startswith(root + os.sep) and not path.startswith(target + os.sep)
+
+
+def _leads_back(path: str) -> bool:
+    """Tell whether a link leads to a directory that it lies in, or round in a circle: there is nothing to follow."""
+    try:
+        _stat(path)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # ELOOP
+    return path.startswith(_realpath(path) + os.sep)
