@@ -87,17 +87,19 @@ class Checker:
         self._just_read.pop(slot.name, None)
 
     def _snapshot(self, slot: Slot) -> Snapshot:
-        return snapshot(
+        slot.read = found = snapshot(
             slot.found.path,
             plugin=slot.name,
             ignore=slot.ignore,
             digest=self._in_use.now.digest,
-            known=self._served_snapshot(slot),
+            known=self._known(slot),
         )
+        return found
 
-    def _served_snapshot(self, slot: Slot) -> Snapshot | None:
+    def _known(self, slot: Slot) -> Snapshot | None:
+        """Return what was read before: what nobody touched since need not be read again."""
         serving = self._registry.serving.get(slot.name)
-        return None if serving is None else serving.snapshot
+        return slot.read or (None if serving is None else serving.snapshot)
 
     def try_again(self, slot: Slot) -> None:
         """Look again, when asked by hand, at what was refused for how its files lie there: executes nothing twice."""
@@ -208,12 +210,16 @@ class Checker:
         except (PluginFault, Unsettled):
             return  # its load will say what is wrong
 
-    def settled(self, slot: Slot) -> Snapshot:
-        """Return a snapshot that stood still for `debounce`; raises PluginFault (remembered) and Unsettled."""
+    def settled(self, slot: Slot, *, anew: bool = False) -> Snapshot:
+        """Return a snapshot that stood still for `debounce`; raises PluginFault (remembered) and Unsettled.
+
+        With `anew` every file is read, whatever its times say.
+        """
+        known = None if anew else self._known(slot)
         try:
-            found = self._settle(slot, self._in_use.now.debounce)
+            found = self._settle(slot, known, self._in_use.now.debounce)
             if self._ignores_otherwise(slot, found):
-                found = self._settle(slot, 0)
+                found = self._settle(slot, known, 0)
         except PluginFault as fault:
             if _pins(slot, "") and (pinned := self._pinned(slot, "")) is not None:
                 return pinned
@@ -292,11 +298,11 @@ class Checker:
         slot.held_by_git = False
         return waited
 
-    def _settle(self, slot: Slot, debounce: float) -> Snapshot:
+    def _settle(self, slot: Slot, known: Snapshot | None, debounce: float) -> Snapshot:
         limit = self._in_use.now.settle_max
         if self._wait_for_git(slot, limit):
             self.forget_reading(slot)
-        return settle(
+        slot.read = found = settle(
             slot.found.path,
             plugin=slot.name,
             ignore=slot.ignore,
@@ -304,8 +310,9 @@ class Checker:
             settle_max=limit,
             digest=self._in_use.now.digest,
             first=self._just_read.pop(slot.name, None),
-            known=self._served_snapshot(slot),
+            known=known,
         )
+        return found
 
 
 def _quick_look(slot: Slot, look: Look) -> bool:

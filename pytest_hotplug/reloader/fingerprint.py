@@ -13,7 +13,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,24 +63,34 @@ def snapshot(
 ) -> Snapshot:
     """Read every regular file of a plugin once; raises PluginFault, Unsettled when files move meanwhile.
 
-    Where bytes equal those of a `known` version, they are the same object, and hashed already: versions differ little.
+    What a `known` version read, and nobody has touched since, is taken from it. Where bytes that were read equal those
+    of it, they are the same object, and hashed already: versions differ little.
     """
     sys.audit("hotplug.plugin", str(path))  # a recording of tests wants to know who used the plugin
-    others: dict[str, Signature] = {}
-    look = _looked(path, plugin, ignore, others)
+    look = _looked(path, plugin, ignore, None if known is None else known.look)
     if look.escapes:
         raise PluginFault(*(_escaping(plugin, path, name) for name in look.escapes))
-    _check_size(plugin, path, look, others)
-    files = {name: _bytes(look, name, plugin, path, signature) for name, signature in look.files.items()}
-    files.update(_data(look, others, plugin, path))
-    hashes: Mapping[str, str] = {}
-    if known is not None:
-        files = {name: same if (same := known.files.get(name)) == data else data for name, data in files.items()}
-        hashes = _still_true(known, files)
+    _check_size(plugin, path, look)
+    files = _contents(look, plugin, path, known)
+    hashes = {} if known is None else _still_true(known, files)
     md5 = {name: hashes.get(name) or hash_of(files[name], digest) for name in look.files}
     if not _same_again(path, ignore, look):
         raise Unsettled(f"{plugin}: files changed while they were read")
     return Snapshot(look, files, md5, digest_of(files, md5, digest))
+
+
+def _contents(look: Look, plugin: str, path: Path, known: Snapshot | None) -> dict[str, bytes]:
+    """Return the bytes of every file; those that a `known` version holds, as its objects."""
+    before: Mapping[str, bytes] = {} if known is None else known.files
+    untouched: Set[str] = set() if known is None else known.look.untouched(look) & before.keys()
+    files = {}
+    for name, signature in look.files.items():
+        files[name] = before[name] if name in untouched else _bytes(look, name, plugin, path, signature)
+    for name in look.others or ():
+        with suppress(Unsettled):  # it is gone
+            # One that moves (the plugin's own log, say) is as it is at that moment.
+            files[name] = before[name] if name in untouched else _bytes(look, name, plugin, path, None)
+    return {name: same if (same := before.get(name)) == data else data for name, data in files.items()}
 
 
 def _still_true(known: Snapshot, files: Mapping[str, bytes]) -> dict[str, str]:
@@ -97,17 +107,17 @@ def _same_again(path: Path, ignore: Sequence[str], look: Look) -> bool:
         return False  # the next attempt begins with it, and says what is wrong if it stays so
 
 
-def _looked(path: Path, plugin: str, ignore: Sequence[str], others: dict[str, Signature]) -> Look:
+def _looked(path: Path, plugin: str, ignore: Sequence[str], before: Look | None) -> Look:
     try:
-        return look_at(path, ignore, others)
+        return look_at(path, ignore, others=True, before=before)
     except FileNotFoundError:
         raise PluginFault(_missing(plugin, path)) from None
     except OSError as error:
         raise PluginFault(_unreadable(plugin, path, error)) from None
 
 
-def _check_size(plugin: str, path: Path, look: Look, others: Mapping[str, Signature]) -> None:
-    sizes = {name: s[1] for name, s in (*look.files.items(), *others.items())}
+def _check_size(plugin: str, path: Path, look: Look) -> None:
+    sizes = {name: s[1] for files in (look.files, look.others or {}) for name, s in files.items()}
     largest = max(sizes, key=sizes.__getitem__, default="")
     if len(sizes) <= MAX_FILES and sum(sizes.values()) <= MAX_TREE_BYTES and sizes.get(largest, 0) <= MAX_FILE_BYTES:
         return
@@ -117,17 +127,6 @@ def _check_size(plugin: str, path: Path, look: Look, others: Mapping[str, Signat
     )
     remedy = "Move data out of the plugin's directory."
     raise PluginFault(Fault(plugin, "plugin-too-large", message, path, remedy=remedy, own_bytes=False))
-
-
-def _data(look: Look, others: Mapping[str, Signature], plugin: str, path: Path) -> dict[str, bytes]:
-    """Read the files that don't count; one that moves (the plugin's own log, say) is as it is at that moment."""
-    found: dict[str, bytes] = {}
-    for name in others:
-        try:
-            found[name] = _bytes(look, name, plugin, path, None)
-        except Unsettled:
-            continue  # it is gone
-    return found
 
 
 def _bytes(look: Look, name: str, plugin: str, path: Path, expected: Signature | None) -> bytes:

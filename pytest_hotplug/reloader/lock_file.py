@@ -24,6 +24,12 @@ _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0
 
 def not_locked(found: Found, snapshot: Snapshot) -> Iterator[Fault]:
     """Blame files that differ from the lock file, if there is one."""
+    try:
+        os.lstat(f"{found.layout.path}{os.sep}{LOCK_FILE}")
+    except FileNotFoundError:
+        return
+    except OSError:
+        pass  # reading it says what is wrong
     lock = found.layout.path / LOCK_FILE
     rests_on = ((str(lock), stamp_of(lock)),)  # before it is read: a change in between shows
 

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_hotplug.reloader.names import is_noise, is_test
@@ -50,7 +50,7 @@ class Look:
     `places` are the directories (the configured path first) and the files by their path: as long
     as the signature of each is the same, nothing was added, removed, renamed or edited. Empty when
     that can't be relied on, because a directory was so young that a change in the same tick would hide.
-    `escapes` are links that lead out of the plugin.
+    `escapes` are links that lead out of the plugin. `others` are the files that don't count, None where nobody asked.
     """
 
     root: str
@@ -58,6 +58,8 @@ class Look:
     at: int  # time.time_ns() before the look
     places: tuple[tuple[str, Signature], ...] = ()
     escapes: tuple[str, ...] = ()
+    others: Mapping[str, Signature] | None = None
+    ignored: tuple[str, ...] = ()  # the patterns that it went by
 
     def settled_places(self) -> dict[str, Signature]:
         """Return the places that were old enough at the look: whatever happens to one shows in its signature."""
@@ -65,6 +67,19 @@ class Look:
 
     def same_as(self, other: Look) -> bool:
         return self.files == other.files and self.root == other.root
+
+    def untouched(self, now: Look) -> set[str]:
+        """Return the files to which nothing happened between this look and `now`: they were old enough to show it."""
+        if now.root != self.root:
+            return set()
+        settled = self.at - RACY_NS
+        both = ((self.files, now.files), (self.others or {}, now.others or {}))
+        return {
+            name
+            for before, after in both
+            for name, signature in after.items()
+            if before.get(name) == signature and signature[0] <= settled and signature[3] <= settled
+        }
 
     @property
     def racy(self) -> bool:
@@ -79,24 +94,61 @@ def _ignored(relative: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(relative, p) or fnmatch.fnmatchcase(relative, f"*/{p}") for p in patterns)
 
 
-def look_at(path: str | Path, ignore: Sequence[str] = (), others: dict[str, Signature] | None = None) -> Look:
-    """Take the signature of every .py and .json below `path` that counts, and into `others` of every other file.
+def look_at(path: str | Path, ignore: Sequence[str] = (), *, others: bool = False, before: Look | None = None) -> Look:
+    """Take the signature of every .py and .json below `path` that counts, with `others` of every other file, too.
 
-    Raises OSError.
+    A look from `before` may spare listing the directories. Raises OSError.
     """
     at = time.time_ns()
+    if before is not None and before.ignored == tuple(ignore) and (before.others is not None) == others:
+        again = _written_in_place(before, os.fspath(path), at)
+        if again is not None:
+            return again
     directories = {os.fspath(path): signature_of(_stat(path))}
     root = _realpath(path)
     files: dict[str, Signature] = {}
+    rest: dict[str, Signature] | None = {} if others else None
     escapes: list[str] = []
-    _walk(root, "", files, others, root, 0, directories, escapes)
+    _walk(root, "", files, rest, root, 0, directories, escapes)
     if ignore:
         left_out = {name: s for name, s in files.items() if _ignored(name, ignore)}
         files = {name: s for name, s in files.items() if name not in left_out}
-        if others is not None:
-            others.update(left_out)
+        if rest is not None:
+            rest.update(left_out)
         escapes = [name for name in escapes if not _ignored(name, ignore)]
-    return Look(root, files, at, _places(at, root, directories, files), tuple(sorted(escapes)))
+    places = _places(at, root, directories, files)
+    return Look(root, files, at, places, tuple(sorted(escapes)), rest, tuple(ignore))
+
+
+def _written_in_place(before: Look, place: str, at: int) -> Look | None:
+    """Return the look of now where nothing but files' contents changed since `before`, None where that can't be told.
+
+    A directory's times tell of all that comes, goes or gets another name in it, and what was written in place is the
+    same inode: one that isn't, behind the same name, was reached through a link that leads elsewhere now.
+    """
+    if not before.places or before.places[0][0] != place or before.escapes:
+        return None
+    directories = before.places[: len(before.places) - len(before.files)]
+    try:  # directories first: what comes into one after that must show at the next look
+        if any(signature_of(_stat(directory)) != signature for directory, signature in directories):
+            return None
+        files, others = _same_inodes(before.root, before.files), _same_inodes(before.root, before.others or {})
+    except OSError:
+        return None
+    if files is None or others is None:
+        return None
+    places = (*directories, *((f"{before.root}/{name}", signature) for name, signature in files.items()))
+    return replace(before, files=files, at=at, places=places, others=None if before.others is None else others)
+
+
+def _same_inodes(root: str, before: Mapping[str, Signature]) -> dict[str, Signature] | None:
+    """Return the signatures of files as they are now, None when one isn't the same file any more; raises OSError."""
+    now = {}
+    for name, was in before.items():
+        now[name] = signature = signature_of(_stat(f"{root}/{name}"))
+        if signature[2] != was[2]:
+            return None
+    return now
 
 
 def unchanged(look: Look) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_hotplug.reloader.discovery import Found
+from pytest_hotplug.reloader.fingerprint import Snapshot
 from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.kept import KeptOut, Pin
 from pytest_hotplug.reloader.ledger import Canary
@@ -46,6 +47,7 @@ class Slot:
     found: Found
     seen: Seen | None = None
     quick: QuickLook | None = None  # at the places of `seen`
+    read: Snapshot | None = None  # what was read last: the next reading takes from it what nobody touched since
     refusal: Refusal | None = None
     in_vain: tuple[Refusal, Refusal] | None = None  # what serves instead of these refused bytes was refused as well
     paused: str | None = None  # the reason

@@ -251,7 +251,7 @@ class HotLoader:
             self.checker.forget_reading(own)
             if not forced and not self.checker.changed(own):
                 continue
-            found = self.checker.settled(own)
+            found = self.checker.settled(own, anew=forced)
             if forced or not self.checker.is_settled_matter(own, found.digest):
                 fresh[name] = found
         return fresh

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import builtins
 import functools
+import itertools
 import operator
 import os
 import sys
@@ -183,12 +184,8 @@ def left_open(modules: Iterable[ModuleType], name_of: Callable[[ModuleType], str
     there = ((getattr(sys.modules.get(module), name, None), still_open) for module, name, still_open in _OUTLIVING)
     kinds: dict[type, Callable[[Any], str]] = {kind: still_open for kind, still_open in there if kind is not None}
     classes = tuple(kinds)
-    # Of all the names hardly any holds one: their types tell, and are few.
     modules = list(modules)
-    kinds_there = [kind for module in modules for kind in map(type, list(vars(module).values()))]
-    # By id: a metaclass may forbid to hash its classes.
-    types = dict(zip(map(id, kinds_there), kinds_there, strict=True))
-    if not any(issubclass(kind, classes) for kind in types.values()):
+    if not any(issubclass(kind, classes) for kind in _kinds_in(modules)):
         return []
     return [
         f"{name_of(module)}: {name} is {what} of the old version"
@@ -196,6 +193,15 @@ def left_open(modules: Iterable[ModuleType], name_of: Callable[[ModuleType], str
         for name, value in list(vars(module).items())
         if isinstance(value, classes) and (what := next(kinds[c] for c in classes if isinstance(value, c))(value))
     ]
+
+
+def _kinds_in(modules: Iterable[ModuleType]) -> Iterable[type]:
+    """Return the types of what stands in modules: they are few, where hardly any of all the names holds a process."""
+    values = [list(vars(module).values()) for module in modules]
+    try:
+        return set(map(type, itertools.chain.from_iterable(values)))
+    except Exception:  # noqa: BLE001  # a metaclass may forbid to hash its classes, or fail at it
+        return {id(kind): kind for kind in map(type, itertools.chain.from_iterable(values))}.values()
 
 
 def _running_child(child: Any) -> str:

@@ -11,7 +11,7 @@ import logging
 import os
 import stat
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +71,8 @@ def is_strict(found: Found, settings: Settings) -> bool:
 
 def _misplaced(found: Found, root: str, settings: Settings) -> Iterator[Fault]:
     """Blame a plugin directory that is a link to somewhere else than beside the plugin dir."""
+    if root == f"{found.layout.path}{os.sep}{found.name}":
+        return  # no link at all on the way there
     beside = os.path.dirname(os.path.realpath(found.layout.path))
     allowed = (beside, *(os.path.realpath(os.path.expanduser(place)) for place in settings.allow_symlink_roots))
     if not any(f"{root}{os.sep}".startswith(f"{place.rstrip(os.sep)}{os.sep}") for place in allowed):
@@ -86,9 +88,9 @@ def _look_at_modes(
     root, user = snapshot.look.root, os.geteuid()
     known = trusted.places if trusted is not None and trusted.user == user else {}
     now, settled = dict(snapshot.look.places), snapshot.look.settled_places()
-    inside = {"", *(name[:i] for name in snapshot.files for i, c in enumerate(name) if c == "/"), *snapshot.files}
     looked_at: dict[str, Signature] = {}
-    for place in sorted(f"{root}/{name}" if name else root for name in inside):
+    for name in sorted(_with_directories(snapshot.files)):
+        place = f"{root}/{name}" if name else root
         if place not in known or known[place] != now.get(place):
             try:
                 status = os.stat(place)
@@ -99,6 +101,15 @@ def _look_at_modes(
             looked_at[place] = settled[place]
     faults += _loose_parents(found, root)
     return Trusted(user, looked_at)
+
+
+def _with_directories(files: Iterable[str]) -> set[str]:
+    """Return relative names of files, and of the directories that they lie in; "" is the plugin's own."""
+    names = {"", *files}
+    for name in files:
+        while (name := name.rpartition("/")[0]) and name not in names:
+            names.add(name)
+    return names
 
 
 def _loose_parents(found: Found, root: str) -> Iterator[Fault]:

@@ -1,0 +1,183 @@
+"""A look and a reading take no more than what changed, and miss nothing for it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from pytest_hotplug.reloader import fingerprint, looking
+from pytest_hotplug.reloader.errors import PluginFault
+from pytest_hotplug.reloader.fingerprint import Snapshot, snapshot
+from tests.reloader.workshop import Workshop, eventually
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="elsewhere a directory's times tell nothing")
+
+
+class Read(Protocol):
+    """Reads a plugin of which something is known, and tells which files it read and which directories it listed."""
+
+    def __call__(
+        self, known: Snapshot | None, *, ignore: tuple[str, ...] = ()
+    ) -> tuple[Snapshot, list[str], list[str]]: ...
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    """Return a plugin with two modules, one of them in a package, and data."""
+    place = tmp_path / "greeter"
+    (place / "inner").mkdir(parents=True)
+    (place / "plugin.json").write_text("{}")
+    (place / "main.py").write_text("def run(): return 1\n")
+    (place / "inner" / "text.py").write_text("HELLO = 'hello'\n")
+    (place / "names.txt").write_text("Ada\n")
+    return place
+
+
+@contextmanager
+def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[list[str], list[str]]]:
+    """Write down which files are read, and which directories listed."""
+    read: list[str] = []
+    listed: list[str] = []
+    real_open, real_scandir = fingerprint._open, looking._scandir
+
+    def opened(path: str, flags: int) -> int:
+        read.append(os.path.basename(path))
+        return real_open(path, flags)
+
+    def scandir(path: str) -> Any:
+        listed.append(os.path.basename(path))
+        return real_scandir(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fingerprint, "_open", opened)
+        patch.setattr(looking, "_scandir", scandir)
+        yield read, listed
+
+
+@pytest.fixture
+def reading(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> Read:
+    """Return what reads the plugin."""
+
+    def read(known: Snapshot | None, *, ignore: tuple[str, ...] = ()) -> tuple[Snapshot, list[str], list[str]]:
+        with watched(monkeypatch) as (files, directories):
+            return snapshot(plugin, plugin="greeter", known=known, ignore=ignore), sorted(files), sorted(directories)
+
+    return read
+
+
+def let_age(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait until whatever happens to the plugin shows in its times."""
+    monkeypatch.setattr(looking, "RACY_NS", 20_000_000)
+    probe, newest = place.parent / "probe", time.time_ns()
+
+    def clock_moved_on() -> bool:
+        probe.touch()
+        return probe.stat().st_mtime_ns - newest > 25_000_000
+
+    eventually(clock_moved_on, "the file system's clock")
+
+
+ALL = ["main.py", "names.txt", "plugin.json", "text.py"]
+
+
+def test_only_what_was_touched_is_read_again(plugin: Path, reading: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edit in place costs one reading and no listing; what the others hold is known."""
+    let_age(plugin, monkeypatch)
+    first, files, directories = reading(None)
+    assert (files, directories) == (ALL, ["greeter", "inner"])
+    (plugin / "main.py").write_text("def run(): return 2\n")
+    second, files, directories = reading(first)
+    assert (files, directories) == (["main.py"], [])
+    assert second.files == reading(None)[0].files
+    assert second.digest == reading(None)[0].digest != first.digest
+
+
+def test_data_that_was_touched_is_read_again(plugin: Path, reading: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data files count to no digest, and the newest of them are what a rollback brings back."""
+    let_age(plugin, monkeypatch)
+    first, *_ = reading(None)
+    (plugin / "names.txt").write_text("Grace\n")
+    second, files, _ = reading(first)
+    assert (files, second.files["names.txt"], second.digest) == (["names.txt"], b"Grace\n", first.digest)
+
+
+@pytest.mark.parametrize("change", ["add", "add deep", "remove", "rename over", "directory"])
+def test_what_comes_or_goes_is_found_by_listing(
+    plugin: Path, reading: Read, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """D: a name that came, went or was replaced makes the directories be listed; nothing old is served for it."""
+    let_age(plugin, monkeypatch)
+    first, *_ = reading(None)
+    if change == "add":
+        (plugin / "more.py").write_text("X = 1\n")
+    elif change == "add deep":
+        (plugin / "inner" / "more.py").write_text("X = 1\n")
+    elif change == "remove":
+        (plugin / "inner" / "text.py").unlink()
+    elif change == "rename over":
+        (plugin / "new").write_text("def run(): return 3\n")
+        os.replace(plugin / "new", plugin / "main.py")
+    else:
+        (plugin / "main.py").unlink()
+        (plugin / "main.py").mkdir()
+    second, _, directories = reading(first)
+    whole = reading(None)[0]
+    assert "greeter" in directories
+    assert (second.files, second.digest) == (whole.files, whole.digest)
+
+
+def test_what_is_young_is_read_whatever_its_times_say(plugin: Path, reading: Read) -> None:
+    """D01: within a tick of the file system's clock an edit leaves no trace, so that young files are read each time."""
+    first, *_ = reading(None)
+    _, files, _ = reading(first)
+    assert files == ALL
+
+
+def test_other_patterns_make_it_look_anew(plugin: Path, reading: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What watch_ignore names counts no more from the first look on that knows it, and again without it."""
+    let_age(plugin, monkeypatch)
+    first, *_ = reading(None)
+    second = reading(first, ignore=("inner/*",))[0]
+    assert set(second.md5) == {"main.py", "plugin.json"}
+    assert set(reading(second)[0].md5) == {"main.py", "plugin.json", "inner/text.py"}
+
+
+def test_a_link_that_leads_elsewhere_now_is_followed_anew(
+    plugin: Path, reading: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S: a link through somewhere else, which was moved there without a trace in the plugin, is refused."""
+    between = plugin.parent / "between"
+    between.symlink_to(plugin / "main.py")
+    (plugin / "linked.py").symlink_to(between)
+    let_age(plugin, monkeypatch)
+    first, *_ = reading(None)
+    assert first.files["linked.py"] == first.files["main.py"]
+    secret = plugin.parent / "secret.py"
+    secret.write_text("PASSWORD = 'x'\n")
+    between.unlink()
+    between.symlink_to(secret)
+    with pytest.raises(PluginFault) as refused:
+        reading(first)
+    assert refused.value.fault.slug == "escaping-link"
+
+
+def test_a_forced_reload_reads_every_file(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever forces a reload may not trust times: everything is read and hashed again."""
+    shop.plugin("greeter", "def run(): return 1\n", {"version": "1"})
+    shop.write("greeter", "names.txt", "Ada\n")
+    manager = shop.manager()
+    let_age(shop.plugins / "greeter", monkeypatch)
+    assert manager.execute("greeter") == 1
+    shop.write("greeter", "main.py", "def run(): return 2\n")
+    with watched(monkeypatch) as (read, _):
+        assert manager.execute("greeter") == 2
+    assert set(read) == {"main.py"}
+    with watched(monkeypatch) as (read, _):
+        assert manager.force_reload_plugin("greeter")
+    assert set(read) == {"main.py", "names.txt", "plugin.json"}
