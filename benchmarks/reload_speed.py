@@ -1,8 +1,8 @@
 """Claim: a hot reload costs about what its executed modules cost, and the result is right.
 
 A leaf of a plugin of 1 or 10 modules is edited, then the plugin is reloaded; afterwards the entry
-must return the new value. Ours reads and hashes every file, keeps the old generation whole beside
-the new one and swaps; the others do it in place.
+must return the new value. Then, outside the clock, a call goes on while it is reloaded once more: it
+must be answered by one version, or it is torn.
 """
 
 from __future__ import annotations
@@ -62,36 +62,33 @@ def reload_one(name: str, sample: SamplePlugin) -> Contestant:
     """Reload the edited module alone; who imported a name from it keeps the old one."""
     main = importlib.import_module(sample.modules[-1])
     edited = sys.modules[f"{sample.name}.{sample.edited.stem}"]
-    return Contestant(name, lambda _: importlib.reload(edited), _returns(lambda: main.run()), _edit(sample))
+    return _contestant(name, sample, lambda: importlib.reload(edited), lambda entry: getattr(main, entry)())
 
 
 def reload_all(sample: SamplePlugin) -> Contestant:
     """Reload every module in the order of their imports."""
     main = importlib.import_module(sample.modules[-1])
 
-    def reload(number: int) -> None:
+    def reload() -> None:
         for module in sample.modules:
             if getattr(sys.modules[module], "__file__", None):
                 importlib.reload(sys.modules[module])
 
-    return Contestant("importlib.reload of all", reload, _returns(lambda: main.run()), _edit(sample))
+    return _contestant("importlib.reload of all", sample, reload, lambda entry: getattr(main, entry)())
 
 
 def purge(sample: SamplePlugin) -> Contestant:
     """Throw the modules out of `sys.modules` and import the entry again."""
     importlib.import_module(sample.modules[-1])
 
-    def reimport(number: int) -> None:
+    def reimport() -> None:
         for module in [name for name in sys.modules if name.partition(".")[0] == sample.name]:
             del sys.modules[module]
         importlib.invalidate_caches()
         importlib.import_module(sample.modules[-1])
 
-    return Contestant(
-        "purge and import",
-        reimport,
-        _returns(lambda: sys.modules[sample.modules[-1]].run()),
-        _edit(sample),
+    return _contestant(
+        "purge and import", sample, reimport, lambda entry: getattr(sys.modules[sample.modules[-1]], entry)()
     )
 
 
@@ -99,28 +96,34 @@ def ours(sample: SamplePlugin, manager: PluginManager) -> Contestant:
     """Ask the manager, which checks, loads beside, verifies and swaps."""
     manager.load(sample.name)
 
-    def verify(number: int, outcome: object) -> str:
-        if not isinstance(outcome, Reloaded):
-            return f"said {outcome}"
-        return _returns(lambda: manager.call(sample.name, "run"))(number, outcome)
+    def reload() -> None:
+        outcome = manager.reload(sample.name)
+        assert isinstance(outcome, Reloaded), f"said {outcome}"
 
-    return Contestant("pytest-hotplug", lambda _: manager.reload(sample.name), verify, _edit(sample))
+    return _contestant("pytest-hotplug", sample, reload, lambda entry: manager.call(sample.name, entry))
 
 
-def _edit(sample: SamplePlugin) -> Callable[[int], None]:
-    return lambda number: sample.edit(_value(number))
+def _contestant(
+    name: str, sample: SamplePlugin, reload: Callable[[], object], call: Callable[[str], Any]
+) -> Contestant:
+    """Return what reloads `sample`, whose functions are called by `call(name of the function)`."""
+
+    def verify(number: int, _: object) -> str:
+        got, wanted = call("run"), _value(number)
+        if got != wanted:
+            return f"returned {got} instead of {wanted}"
+        going_on = call("long")
+        before = next(going_on)
+        sample.edit(_value(number) + 500_000)
+        reload()
+        after = next(going_on)
+        return "" if after == before else f"a call that went on got {before}, then {after}"
+
+    return Contestant(name, lambda _: reload(), verify, lambda number: sample.edit(_value(number)))
 
 
 def _value(number: int) -> int:
     return 1_000_000 + number
-
-
-def _returns(entry: Callable[[], Any]) -> Callable[[int, object], str]:
-    def verify(number: int, _: object) -> str:
-        got, wanted = entry(), _value(number)
-        return "" if got == wanted else f"returned {got} instead of {wanted}"
-
-    return verify
 
 
 if __name__ == "__main__":

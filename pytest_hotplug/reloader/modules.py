@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib._bootstrap import (  # type: ignore[attr-defined]  # importlib's own per-module lock with
     _DeadlockError,  # deadlock detection: a second one of our own would not see cycles through both
     _ModuleLockManager,
@@ -81,6 +82,7 @@ class Namespace:
         self._below = f"{self._place}{os.sep}"
         self.files = snapshot.files
         self.modules: dict[str, ModuleType] = {}
+        self._executing: set[str] = set()  # those of `modules` whose code is under way, each under its module lock
         self.published = False  # its modules stand in sys.modules; set under the transaction guard
         self.transaction: transaction.Transaction | None = None
         self.ledger = Ledger(public, self._place, snapshot.files)
@@ -88,8 +90,9 @@ class Namespace:
         self.builtins = {**vars(builtins), "__import__": self.import_}
         self.bound: dict[str, Any] = {}  # plugin -> the generation of it that this one uses
         self._prefix = public.rpartition(".")[0]
+        self._within = f"{public}."
         self._md5 = snapshot.md5
-        self._sources = _sources(snapshot.files)
+        self._sources = _sources(tuple(sorted(snapshot.files)))
         self._flat = {name for name in self._sources if name and "." not in name}
         self._neighbours = neighbours
         self._code_path = code_path
@@ -109,7 +112,7 @@ class Namespace:
 
     def owns(self, name: str) -> bool:
         """Tell whether a qualified name lies below this plugin's public name."""
-        return name == self.public or name.startswith(self.public + ".")
+        return name == self.public or name.startswith(self._within)
 
     def has(self, relative: str) -> bool:
         """Tell whether the plugin holds a module of this name."""
@@ -138,7 +141,7 @@ class Namespace:
         Raises ModuleNotFoundError for a name the plugin doesn't hold, and whatever its code raises.
         """
         module = self.modules.get(full_name)
-        if module is not None and not getattr(getattr(module, "__spec__", None), "executing", False):
+        if module is not None and full_name not in self._executing:
             return module
         return self._load(full_name)
 
@@ -171,7 +174,7 @@ class Namespace:
     ) -> ModuleType:
         with _ModuleLockManager(f"{full_name} {id(self)} {transaction.forks()}"):
             module = self.modules.get(full_name)
-            if module is None or _is_orphan(module):
+            if module is None or (full_name in self._executing and _is_orphan(module)):
                 module = self._execute(full_name, source, parent, journal)
             return module
 
@@ -193,9 +196,10 @@ class Namespace:
         return said
 
     def _execute(self, full_name: str, source: Source, parent: str, journal: transaction.Journal | None) -> ModuleType:
-        module = self._new_module(full_name, source)
+        module, spec = self._new_module(full_name, source)
         own_parent = self.modules.get(parent) if full_name != self.public else None
-        self._stage(full_name, module, journal)
+        self._stage(module, spec, journal)
+        self._executing.add(full_name)
         self.modules[full_name] = module
         if own_parent is not None:  # before the first line runs: circular imports look there
             setattr(own_parent, full_name.rpartition(".")[2], module)
@@ -204,12 +208,13 @@ class Namespace:
                 exec(self.code_of(source.file), module.__dict__)
         except BaseException:
             del self.modules[full_name]
+            self._executing.discard(full_name)
             if own_parent is not None:
                 own_parent.__dict__.pop(full_name.rpartition(".")[2], None)
             if self.transaction is not None:  # whoever imports it may well go on without it
                 self.transaction.unstage(full_name, module)
             raise
-        module.__spec__.executing = False  # type: ignore[union-attr]
+        self._executing.discard(full_name)
         if self.transaction is None:  # imported late by code that serves, or served
             make_ordinary(module)
         return self._as_it_wishes(full_name, module, own_parent)
@@ -223,40 +228,37 @@ class Namespace:
                 setattr(parent, full_name.rpartition(".")[2], module)
         return module
 
-    def _new_module(self, full_name: str, source: Source) -> ModuleType:
+    def _new_module(self, full_name: str, source: Source) -> tuple[ModuleType, OwnSpec]:
         place = self.place_of(source.directory) if source.is_package else None
         origin = self.place_of(source.file) if source.file else None
         spec = OwnSpec(full_name, SnapshotLoader(self, full_name, source.file, source.directory), origin, place)
         module = StagedModule(full_name)
-        module.__dict__.update(
-            __spec__=spec,
-            __loader__=spec.loader,
-            __package__=full_name if source.is_package else full_name.rpartition(".")[0],
-            __builtins__=self.builtins,
-            **{CANARY: self.canary},
-            __cached__=None,
-        )
+        known = vars(module)
+        known["__spec__"] = spec
+        known["__loader__"] = spec.loader
+        known["__package__"] = full_name if source.is_package else full_name.rpartition(".")[0]
+        known["__builtins__"] = self.builtins
+        known[CANARY] = self.canary
+        known["__cached__"] = None
         if origin is not None:
-            module.__file__ = origin
+            known["__file__"] = origin
         if place is not None:
-            module.__path__ = [place]
-        return module
+            known["__path__"] = [place]
+        return module, spec
 
     def code_of(self, file: str) -> CodeType:
         """Return the compiled code of one source; raises SyntaxError."""
         filename = self._code_path(self.plugin, file, self.files[file]) if self._code_path else None
         return compile_source(self.files[file], filename or self.place_of(file), self._md5.get(file, ""))
 
-    def _stage(self, name: str, module: ModuleType, journal: transaction.Journal | None) -> None:
+    def _stage(self, module: ModuleType, spec: OwnSpec, journal: transaction.Journal | None) -> None:
         """Let `module` stand in sys.modules while it executes, and afterwards if its generation is public."""
         load = self.transaction
-        spec = module.__spec__
-        assert isinstance(spec, OwnSpec), "modules of a generation carry our own spec"
         spec.load = load or transaction.current()
         if load is not None:
-            load.stage(name, module)
+            load.stage(spec.name, module)
         elif journal is not None:
-            journal.stage(name, module)
+            journal.stage(spec.name, module)
 
     # -- the private import ---------------------------------------------------------------------
 
@@ -382,11 +384,14 @@ def _package(globals_: Mapping[str, Any] | None) -> str:
     return str(package)
 
 
-def _sources(files: Mapping[str, bytes]) -> dict[str, Source]:
-    """Map every importable name inside the plugin ("" is the package itself) to its source."""
+@lru_cache(maxsize=1_000)
+def _sources(files: tuple[str, ...]) -> Mapping[str, Source]:
+    """Map every importable name inside the plugin ("" is the package itself) to its source, from its sorted files.
+
+    Most versions of a plugin have the same files.
+    """
     sources = {"": Source("__init__.py" if "__init__.py" in files else "", True, "")}
-    names = sorted(files)
-    for file in names:
+    for file in files:
         if "/" not in file:
             continue
         parts = file.split("/")[:-1]
@@ -396,7 +401,7 @@ def _sources(files: Mapping[str, bytes]) -> dict[str, Source]:
             inside = "/".join(parts[:depth])
             init = f"{inside}/__init__.py"
             sources[inside.replace("/", ".")] = Source(init if init in files else "", True, inside)
-    for file in names:
+    for file in files:
         stem = file.removesuffix(".py").replace("/", ".")
         if not file.endswith(".py") or stem.endswith("__init__") or not _importable(stem):
             continue
@@ -414,7 +419,7 @@ def _waits_for_us(module: ModuleType) -> bool:
 def _is_orphan(module: ModuleType) -> bool:
     """Tell whether a half-made module was left by a thread that doesn't exist in this process: we are a fork."""
     spec = getattr(module, "__spec__", None)
-    return isinstance(spec, OwnSpec) and spec.executing and not spec.is_ours()
+    return isinstance(spec, OwnSpec) and not spec.is_ours()
 
 
 def _importable(name: str) -> bool:

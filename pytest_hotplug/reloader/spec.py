@@ -23,7 +23,6 @@ class OwnSpec(ModuleSpec):
     """A ModuleSpec whose `_initializing` waits for the load that staged the module."""
 
     load: Transaction | None = None
-    executing = True
     awaited = False  # a foreign importer holds this very object
 
     def __init__(self, name: str, loader: Loader, origin: str | None, directory: str | None) -> None:
