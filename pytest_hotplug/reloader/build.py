@@ -27,8 +27,8 @@ from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.kept import Pin
 from pytest_hotplug.reloader.leases import Leases
 from pytest_hotplug.reloader.limits import limits_of
-from pytest_hotplug.reloader.loader import Loader, State, manifest_of, prepare_package
-from pytest_hotplug.reloader.manifest import EntryPoint, Manifest
+from pytest_hotplug.reloader.loader import Checked, Loader, State, manifest_of, prepare_package
+from pytest_hotplug.reloader.manifest import Manifest
 from pytest_hotplug.reloader.modules import Namespace
 from pytest_hotplug.reloader.refusals import Surroundings
 from pytest_hotplug.reloader.registry import Registry, Seen, Slot
@@ -108,7 +108,7 @@ class Build:
         self._loading: list[str] = []
         self._started: list[Generation] = []
         self._manifests: dict[str, Manifest] = {}
-        self._checked: dict[str, tuple[Snapshot, EntryPoint | None]] = {}  # what was checked before the guard was taken
+        self._checked: dict[str, tuple[Snapshot, Checked]] = {}  # before the guard was taken
         self._affected = dependents_of(fresh, parts.registry.uses())
         self._load: transaction.Transaction | None = None
 
@@ -333,9 +333,9 @@ class Build:
             message = "handover is stop-first, and what served before has not ended"
             raise StillThere(Fault(slot.name, "calls-in-flight", message, slot.found.path, own_bytes=False))
         self._check_dependencies(place, manifest)
-        checked, entry_point = self._checked.get(slot.name, (None, None))
-        if checked is not snapshot:
-            entry_point = self._parts.loader.check(place, snapshot, manifest)
+        earlier, checked = self._checked.get(slot.name, (None, None))
+        if earlier is not snapshot or checked is None:
+            checked = self._parts.loader.check(place, snapshot, manifest)
             prepare_package(slot.found)
         assert self._load is not None, "candidates are loaded inside a transaction"
 
@@ -346,7 +346,7 @@ class Build:
                 namespace.neighbour(self._parts.slot_of(used).found.public)
 
         number = slot.number + 1
-        generation = self._parts.loader.load(place, snapshot, manifest, number, self._load, before_code, entry_point)
+        generation = self._parts.loader.load(place, snapshot, manifest, number, self._load, before_code, checked)
         self.candidates[slot.name] = generation
         self.order.append(slot.name)
         return generation

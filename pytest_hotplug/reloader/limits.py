@@ -36,10 +36,12 @@ def limits_of(snapshot: Snapshot, before: Limits) -> Limits:
     """
     lines: list[str] = []
     found = {}
-    for file in sorted(file for file in snapshot.md5 if file.endswith(".py")):
-        md5 = snapshot.md5[file]
-        found[md5] = before.by_md5[md5] if md5 in before.by_md5 else _limits_in(snapshot.files[file])
-        lines += [f"{file}:{line}: {said}" for line, said in found[md5]]
+    for file, md5 in sorted(snapshot.md5.items()):
+        if file.endswith(".py"):
+            known = before.by_md5.get(md5)
+            found[md5] = here = _limits_in(snapshot.files[file]) if known is None else known
+            if here:
+                lines += [f"{file}:{line}: {said}" for line, said in here]
     return Limits(tuple(lines), found)
 
 

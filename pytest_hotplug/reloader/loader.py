@@ -10,12 +10,12 @@ import importlib
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
-from types import MappingProxyType
+from types import CodeType, MappingProxyType
 from typing import Any
 
 from pytest_hotplug.reloader.code import compile_source
@@ -35,7 +35,7 @@ from pytest_hotplug.reloader.settings import InUse
 from pytest_hotplug.reloader.side_effects import end_threads, left_open, recording
 from pytest_hotplug.reloader.transaction import LoadAbandoned, Transaction
 
-__all__ = ["Loader", "manifest_of"]
+__all__ = ["Checked", "Loader", "State", "manifest_of", "prepare_package"]
 
 LOG = logging.getLogger("hotplug")
 
@@ -59,6 +59,14 @@ def _inside(directory: Path, file: str) -> Path:
 def _may_lack_manifest(found: Found, snapshot: Snapshot) -> bool:
     module = found.layout.entry_module.replace(".", "/")
     return any(file in snapshot.files for file in (f"{module}.py", f"{module}/__init__.py".lstrip("/")))
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was found in a version before any of it runs: its entry, and the code of every source by its name."""
+
+    entry_point: EntryPoint | None
+    codes: Mapping[str, CodeType]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +97,16 @@ class Loader:
         number: int,
         load: Transaction,
         first: Callable[[Namespace], None],
-        entry_point: EntryPoint | None,
+        checked: Checked,
     ) -> Generation:
         """Execute a plugin's package and entry module beside whatever serves; raises PluginFault.
 
-        `entry_point` is what `check` returned for it. `first` is called with the new namespace
+        `checked` is what `check` returned for it. `first` is called with the new namespace
         before any of its code runs.
         """
-        namespace = self._namespace(found, snapshot, number, load)
+        namespace = self._namespace(found, snapshot, number, load, checked.codes)
         first(namespace)
+        entry_point = checked.entry_point
         main = entry_point.module if entry_point else ""
         if entry_point is not None:
             self._check_module(found, namespace, entry_point, manifest)
@@ -120,14 +129,13 @@ class Loader:
             hooks=self._hooks(found, namespace, main),
         )
 
-    def check(self, found: Found, snapshot: Snapshot, manifest: Manifest) -> EntryPoint | None:
-        """Find out what is wrong without executing anything, and return the entry; raises PluginFault."""
+    def check(self, found: Found, snapshot: Snapshot, manifest: Manifest) -> Checked:
+        """Find out what is wrong without executing anything; raises PluginFault."""
         check_requirements(manifest, plugin=found.name, path=_inside(found.path, manifest.file or "."))
         entry_point = self._entry_point(found, snapshot, manifest)
         _check_parameters(found, manifest)
         check_public_name(found)
-        self._compile(found, snapshot)
-        return entry_point
+        return Checked(entry_point, self._compile(found, snapshot))
 
     def start(self, generation: Generation) -> None:
         """Call `on_load`; raises PluginFault."""
@@ -193,13 +201,16 @@ class Loader:
                 raise PluginFault(_extension_fault(found, file))
         return entry
 
-    def _namespace(self, found: Found, snapshot: Snapshot, number: int, load: Transaction) -> Namespace:
+    def _namespace(
+        self, found: Found, snapshot: Snapshot, number: int, load: Transaction, codes: Mapping[str, CodeType]
+    ) -> Namespace:
         namespace = Namespace(
             plugin=found.name,
             public=found.public,
             number=number,
             path=found.path,
             snapshot=snapshot,
+            codes=codes,
             neighbours=self._neighbours,
             code_path=self.code_path,
             wait=self._in_use.now.load_timeout,
@@ -208,15 +219,19 @@ class Loader:
         load.candidates[found.public] = namespace
         return namespace
 
-    def _compile(self, found: Found, snapshot: Snapshot) -> None:
+    def _compile(self, found: Found, snapshot: Snapshot) -> dict[str, CodeType]:
         place = f"{found.path}{os.sep}"
-        for file in sorted(file for file in snapshot.md5 if file.endswith(".py")):
+        codes = {}
+        for file in sorted(snapshot.md5):
+            if not file.endswith(".py"):
+                continue
             data = snapshot.files[file]
             other = self.code_path(found.name, file, data) if self.code_path else None
             try:
-                compile_source(data, other or place + file.replace("/", os.sep), snapshot.md5[file])
+                codes[file] = compile_source(data, other or place + file.replace("/", os.sep), snapshot.md5[file])
             except SyntaxError as error:
                 raise PluginFault(syntax_fault(error, found.name, found.path / file)) from None
+        return codes
 
     def _entry(self, found: Found, namespace: Namespace, entry: EntryPoint | None, manifest: Manifest) -> Entry | None:
         if entry is None:

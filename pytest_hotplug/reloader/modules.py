@@ -71,6 +71,7 @@ class Namespace:
         number: int,
         path: Path,
         snapshot: Snapshot,
+        codes: Mapping[str, CodeType],
         neighbours: Neighbours,
         code_path: CodePath | None = None,
         wait: float = 30.0,
@@ -92,6 +93,7 @@ class Namespace:
         self._prefix = public.rpartition(".")[0]
         self._within = f"{public}."
         self._md5 = snapshot.md5
+        self._codes = dict(codes)  # of sources that were not executed yet
         self._sources = _sources(tuple(sorted(snapshot.files)))
         self._flat = {name for name in self._sources if name and "." not in name}
         self._neighbours = neighbours
@@ -248,6 +250,8 @@ class Namespace:
 
     def code_of(self, file: str) -> CodeType:
         """Return the compiled code of one source; raises SyntaxError."""
+        if (checked := self._codes.pop(file, None)) is not None:
+            return checked
         filename = self._code_path(self.plugin, file, self.files[file]) if self._code_path else None
         return compile_source(self.files[file], filename or self.place_of(file), self._md5.get(file, ""))
 

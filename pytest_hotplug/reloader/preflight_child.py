@@ -27,9 +27,9 @@ from pytest_hotplug.reloader.errors import Fault, HotplugError, PluginLoadError
 from pytest_hotplug.reloader.fingerprint import Snapshot
 from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.kin import alike
-from pytest_hotplug.reloader.loader import Loader
+from pytest_hotplug.reloader.loader import Checked, Loader
 from pytest_hotplug.reloader.manager import PluginManager
-from pytest_hotplug.reloader.manifest import EntryPoint, Manifest
+from pytest_hotplug.reloader.manifest import Manifest
 from pytest_hotplug.reloader.modules import Namespace, Neighbours
 from pytest_hotplug.reloader.preflight import Order, Tried, read, written
 from pytest_hotplug.reloader.transaction import Transaction
@@ -124,19 +124,19 @@ class _Loader(Loader):
         number: int,
         load: Transaction,
         first: Callable[[Namespace], None],
-        entry_point: EntryPoint | None,
+        checked: Checked,
     ) -> Generation:
         outer, self.at = self.at, found.name
         self.begin(found.name)
         try:
-            return super().load(self.at_home(found), snapshot, manifest, number, load, first, entry_point)
+            return super().load(self.at_home(found), snapshot, manifest, number, load, first, checked)
         finally:
             self.forks.back_in_our_code()
             self.at = outer
             if outer:  # its code goes on, and may end the process
                 self.begin(outer)
 
-    def check(self, found: Found, snapshot: Snapshot, manifest: Manifest) -> EntryPoint | None:
+    def check(self, found: Found, snapshot: Snapshot, manifest: Manifest) -> Checked:
         return super().check(self.at_home(found), snapshot, manifest)
 
 
