@@ -388,7 +388,7 @@ def _package(globals_: Mapping[str, Any] | None) -> str:
     return str(package)
 
 
-@lru_cache(maxsize=1_000)
+@lru_cache(maxsize=64)  # few: each may hold thousands of names
 def _sources(files: tuple[str, ...]) -> Mapping[str, Source]:
     """Map every importable name inside the plugin ("" is the package itself) to its source, from its sorted files.
 
