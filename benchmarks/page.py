@@ -24,7 +24,13 @@ little.
 """
 # What we want to reach, and the command.
 SECTIONS = {
-    "reload_speed": ("Ten modules at most 2.0 times one module with importlib.reload (14 with dataclasses).", ""),
+    "reload_speed": (
+        (
+            "Ten modules at most 2.0 times one module with importlib.reload (14 with dataclasses), and faster than who "
+            "is right: the entry returns the new value, and a call that goes on is answered by one version."
+        ),
+        "",
+    ),
     "reload_peers": (
         (
             "Faster than every peer whose result is right, with less memory kept. It is right when the entry returns "
