@@ -6,8 +6,9 @@ import contextlib
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -19,7 +20,7 @@ from pytest_hotplug.cli.statedir import known_plugins, opened_store
 from pytest_hotplug.cli.verdict import Told
 from pytest_hotplug.reloader.errors import HotplugError, visible
 from pytest_hotplug.reloader.pauses import duration
-from pytest_hotplug.worker.journal import past
+from pytest_hotplug.worker.journal import identity, past
 
 if TYPE_CHECKING:
     from pytest_hotplug.worker.client import Client
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["events"]
 
 SHORT = 12
+_BEGUN, _ENDED = object(), object()
+_Heard: TypeAlias = queue.SimpleQueue[object]
 
 
 @click.command()
@@ -58,8 +61,10 @@ def events(
         return 0
     clients = addressed(workers, plugins=[name] if name else [], local=True)
     query = {k: v for k, v in {"plugin": name, "since": start, "tail": tail}.items() if v is not None}
+    if follow:
+        return _follow(clients, query, as_json)
     _show_past(clients, query, as_json)
-    return _follow(clients, {"plugin": name} if name else {}, as_json) if follow else 0
+    return 0
 
 
 def _show_disk(name: str | None, since: float | None, tail: int | None, as_json: bool) -> None:
@@ -71,8 +76,8 @@ def _show_disk(name: str | None, since: float | None, tail: int | None, as_json:
         _tell({"source": "disk", **facts}, as_json)
 
 
-def _show_past(clients: Sequence[Client], query: Mapping[str, Any], as_json: bool) -> None:
-    """Show what lies in the state directory, which all workers share: one of them is asked."""
+def _show_past(clients: Sequence[Client], query: Mapping[str, Any], as_json: bool) -> set[tuple[Any, ...]]:
+    """Show what lies in the state directory, which all workers share: one of them is asked. Return what was shown."""
     reply = clients[0].ask("/events", query)
     if not reply.ok:
         raise Told(reply.text, reply.code)
@@ -80,31 +85,25 @@ def _show_past(clients: Sequence[Client], query: Mapping[str, Any], as_json: boo
     for facts in reply.facts["events"]:
         if len(names) == 1 or facts.get("worker") in (None, *names):
             _tell({"source": "worker", **facts}, as_json)
+    return {identity(facts) for facts in reply.facts["events"]}
 
 
 def _follow(clients: Sequence[Client], query: Mapping[str, Any], as_json: bool) -> int:
-    """Tell what happens in all workers, in the order in which it is heard, until the last has ended.
+    """Show the past, then what happens in all workers, as it is heard, until the last has ended; miss nothing between.
 
     Returns the exit code: 1 if one of them refused.
     """
-    heard: queue.SimpleQueue[dict[str, Any] | HotplugError | None] = queue.SimpleQueue()
-
-    def listen(client: Client) -> None:
-        try:
-            for facts in client.follow(query):
-                heard.put(facts)
-        except HotplugError as error:
-            heard.put(error)
-        finally:
-            heard.put(None)
-
+    heard: _Heard = queue.SimpleQueue()
+    plugin = {key: value for key, value in query.items() if key == "plugin"}
     for client in clients:
-        threading.Thread(target=listen, args=(client,), daemon=True).start()
+        threading.Thread(target=_listen, args=(client, plugin, heard), daemon=True).start()
     listening, code = len(clients), 0
     with contextlib.suppress(KeyboardInterrupt):
+        early = _until_all_listen(heard, len(clients))
+        known = _show_past(clients, query, as_json)
         while listening:
-            told = heard.get()
-            if told is None:
+            told = early.popleft() if early else heard.get()
+            if told is _ENDED:
                 listening -= 1
             elif isinstance(told, HotplugError):
                 code = 1
@@ -112,10 +111,42 @@ def _follow(clients: Sequence[Client], query: Mapping[str, Any], as_json: bool) 
                     emit_json({"error": str(told), "exit_code": code})
                 else:
                     say(f"hotplug: {told}", err=True)
-            else:
+            elif isinstance(told, dict) and identity(told) not in known:
                 told.pop("schema_version", None)
                 _tell({"source": "worker", **told}, as_json)
     return code
+
+
+def _listen(client: Client, query: Mapping[str, Any], heard: _Heard) -> None:
+    """Put into `heard`: once that nothing can be missed any more (or never came to be heard), facts, the end."""
+    begun = False
+
+    def begin() -> None:
+        nonlocal begun
+        if not begun:
+            begun = True
+            heard.put(_BEGUN)
+
+    try:
+        for facts in client.follow(query, begin):
+            heard.put(facts)
+    except HotplugError as error:
+        heard.put(error)
+    finally:
+        begin()
+        heard.put(_ENDED)
+
+
+def _until_all_listen(heard: _Heard, workers: int) -> deque[Any]:
+    """Wait until every worker is listened to, and return what was heard meanwhile."""
+    early: deque[Any] = deque()
+    while workers:
+        told = heard.get()
+        if told is _BEGUN:
+            workers -= 1
+        else:
+            early.append(told)
+    return early
 
 
 def _tell(facts: Mapping[str, Any], as_json: bool) -> None:

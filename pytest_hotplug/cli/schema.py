@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from pytest_hotplug.cli.output import directory_option, emit_json, json_option, say
-from pytest_hotplug.reloader.manifest import Manifest
+from pytest_hotplug.reloader.manifest import BEYOND_KEYS, Manifest
 from pytest_hotplug.reloader.settings import Settings
 
 __all__ = ["manifest_schema", "schema"]
@@ -49,7 +49,6 @@ _BEYOND_TYPES: dict[str, dict[str, Any]] = {
     "load_timeout": {"minimum": 0},
     "retire_timeout": {"minimum": 0},
 }
-_OURS = ("extra", "warnings", "file", "lines")  # what we know of a manifest beyond its keys
 
 
 @click.command()
@@ -92,7 +91,7 @@ def manifest_schema() -> dict[str, Any]:
 
 def _generated() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Return what the structs say of a manifest, of a parameter and of dependencies in their long form."""
-    keys = [field for field in msgspec.structs.fields(Manifest) if field.name not in _OURS]
+    keys = [field for field in msgspec.structs.fields(Manifest) if field.name not in BEYOND_KEYS]
     native = msgspec.defstruct("Native", [(field.name, field.type, _default(field)) for field in keys], kw_only=True)
     _, parts = msgspec.json.schema_components([native], ref_template="#/$defs/{name}")
     text = json.dumps(parts)

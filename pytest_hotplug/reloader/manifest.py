@@ -19,7 +19,7 @@ from pytest_hotplug.reloader import strict_json
 from pytest_hotplug.reloader.errors import Fault, PluginFault, did_you_mean
 from pytest_hotplug.reloader.settings import Layout
 
-__all__ = ["EntryPoint", "Manifest", "Parameter", "parse_manifest"]
+__all__ = ["BEYOND_KEYS", "EntryPoint", "Manifest", "Parameter", "parse_manifest"]
 
 MAX_BYTES = 256 * 1024
 
@@ -109,10 +109,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _DISPLAY = ("name", "version", "description", "author", "tags")
-_OWN = ("extra", "warnings", "file", "lines")  # what we know of a manifest beyond its keys
+BEYOND_KEYS = ("extra", "warnings", "file", "lines")  # what we know of a manifest beyond its keys
 _MOST_KNOWN = 1_000
 _known: dict[Path, tuple[bytes, str, Layout, Manifest]] = {}  # what each file said last; a reload asks several times
-_TYPES = {f.name: f.type for f in msgspec.structs.fields(Manifest) if f.name not in _OWN}
+_TYPES = {f.name: f.type for f in msgspec.structs.fields(Manifest) if f.name not in BEYOND_KEYS}
 
 
 def parse_manifest(data: bytes | None, *, plugin: str, path: Path, layout: Layout) -> Manifest:

@@ -26,7 +26,7 @@ from pytest_hotplug.reloader.errors import (
 )
 from pytest_hotplug.worker.calls import Busy, Calls, EntryRaised
 from pytest_hotplug.worker.extra import extra_missing
-from pytest_hotplug.worker.journal import Feed
+from pytest_hotplug.worker.journal import Feed, identity
 from pytest_hotplug.worker.messages import (
     MOST,
     Disable,
@@ -202,18 +202,20 @@ class _Channel:
             return self._answer({"events": await self._thread(self.service.past, plugin, since, tail)})
         if self._readers >= MOST_READERS:
             raise Busy(f"{MOST_READERS} readers follow the events already [worker-busy]")
-        wants_past = since is not None or tail is not None
-        before = await self._thread(self.service.past, plugin, since, tail) if wants_past else []
-        stream = self._stream(plugin, before)
+        await self._thread(self.service.past, plugin, None, 0)  # refuses a plugin that nobody knows
+        stream = self._stream(plugin, since, tail)
         return StreamingResponse(stream, media_type="text/event-stream", headers={"cache-control": "no-store"})
 
-    async def _stream(self, plugin: str | None, before: list[dict[str, Any]]) -> AsyncIterator[bytes]:
+    async def _stream(self, plugin: str | None, since: float | None, tail: int | None) -> AsyncIterator[bytes]:
         self._readers += 1
         try:
             with self.parts.feed.listening() as queue:
                 yield b": follows\n\n"
+                wants_past = since is not None or tail is not None
+                before = await self._thread(self.service.past, plugin, since, tail) if wants_past else []
                 for facts in before:
                     yield _sent(facts)
+                known = {identity(facts) for facts in before}  # happened while the past was read: told once
                 while True:
                     try:
                         told = await asyncio.wait_for(queue.get(), HEARTBEAT)
@@ -222,7 +224,7 @@ class _Channel:
                         continue
                     if told is None:
                         return
-                    if plugin in (None, told["plugin"]):
+                    if plugin in (None, told["plugin"]) and identity(told) not in known:
                         yield _sent(told)
         finally:
             self._readers -= 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,8 +72,8 @@ class Client:
         response = self._response("GET", path, timeout=AT_ONCE)
         return response.text
 
-    def follow(self, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Yield events as they happen, until the worker ends."""
+    def follow(self, query: Mapping[str, Any], begun: Callable[[], None]) -> Iterator[dict[str, Any]]:
+        """Yield events as they happen, until the worker ends; `begun` is called once none can be missed any more."""
         timeout = httpx.Timeout(PATIENCE, read=60.0)  # it says that it lives more often
         with self._client(timeout) as client:
             try:
@@ -82,7 +82,9 @@ class Client:
                         response.read()
                         raise HotplugError(str(response.json().get("error")))
                     for line in response.iter_lines():
-                        if line.startswith("data: "):
+                        if line == ": follows":
+                            begun()
+                        elif line.startswith("data: "):
                             yield json.loads(line.removeprefix("data: "))
             except (httpx.ReadError, httpx.RemoteProtocolError):
                 return  # it was killed: nothing more will come

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pytest_hotplug.reloader.events import Event
     from pytest_hotplug.reloader.kept import Store
 
-__all__ = ["Feed", "past"]
+__all__ = ["Feed", "identity", "past"]
 
 MOST_BEHIND = 1000  # events that a reader may be late
 
@@ -30,6 +30,11 @@ def past(
     told = [[{"plugin": name, **msgspec.to_builtins(record)} for record in store.history(name)] for name in names]
     merged = [facts for facts in heapq.merge(*told, key=itemgetter("at")) if since is None or facts["at"] >= since]
     return merged if tail is None else merged[len(merged) - min(tail, len(merged)) :]
+
+
+def identity(facts: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what tells a record of the past, and the same fact in a feed, from all others."""
+    return facts["plugin"], facts["kind"], facts["at"], facts.get("worker")
 
 
 class Feed:

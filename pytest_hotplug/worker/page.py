@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pytest_hotplug import __version__
 from pytest_hotplug.reloader.errors import HotplugError
 from pytest_hotplug.worker.extra import extra_missing
+from pytest_hotplug.worker.journal import identity
 from pytest_hotplug.worker.results import SCHEMA_VERSION
 
 try:
@@ -151,7 +152,7 @@ class Page:
                     return
                 before = await self._thread(self._service.past, None, None, ROWS)
                 yield f"event: past\ndata: {json.dumps(before, default=str)}\n\n".encode()
-                known = {_identity(facts) for facts in before}  # happened while the past was read: told once
+                known = {identity(facts) for facts in before}  # happened while the past was read: told once
                 while True:
                     try:
                         told = await asyncio.wait_for(queue.get(), HEARTBEAT)
@@ -160,17 +161,13 @@ class Page:
                         continue
                     if told is None:
                         return
-                    if _identity(told) not in known:
+                    if identity(told) not in known:
                         yield f"data: {json.dumps(told, default=str)}\n\n".encode()
         finally:
             self._readers -= 1
 
     async def _thread(self, work: Callable[..., T], *given: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *given)
-
-
-def _identity(facts: Mapping[str, Any]) -> tuple[Any, ...]:
-    return facts["plugin"], facts["kind"], facts["at"]
 
 
 # -- who gets in --------------------------------------------------------------------------------

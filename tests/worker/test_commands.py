@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import sys
 import threading
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
+from pytest_hotplug.cli.journaling import _follow
 from pytest_hotplug.cli.reloading import reload
 from pytest_hotplug.worker.app import MOST_READERS
+from pytest_hotplug.worker.client import Client, Reply
 from tests.cli.terminal import GREET, MANIFEST, User, in_a_terminal
 from tests.threads import eventually
 from tests.worker.load import full_disk
-from tests.worker.serving import asked, client, posted, serving
+from tests.worker.serving import asked, client, posted, serving, socket_of
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers are commanded over unix sockets")
 BROKEN = "def run(:\n"
@@ -337,6 +341,48 @@ def test_events_follow_what_happens(shop: User) -> None:
         reloading.join()
         worker.end(signal.SIGTERM)
         assert following.process.wait(60) == 0
+
+
+def test_events_between_the_past_and_the_stream_are_told_once(shop: User, capsys: pytest.CaptureFixture[str]) -> None:
+    """What happens while -f asks for the past is neither missed nor told twice."""
+    with serving(shop) as worker:
+
+        class Eventful(Client):
+            """A worker of which something becomes just before, and just after, it tells the past."""
+
+            def ask(self, *arguments: Any, **named: Any) -> Reply:
+                shop.plugin("greeter", GOODBYE)
+                posted(shop, "/plugins/greeter/reload")
+                reply = super().ask(*arguments, **named)
+                shop.plugin("greeter", GREET)
+                posted(shop, "/plugins/greeter/reload")
+                worker.process.send_signal(signal.SIGTERM)
+                return reply
+
+        assert _follow([Eventful("worker", socket_of(shop))], {}, as_json=True) == 0
+        told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    loaded = [event["generation"] for event in told if (event["plugin"], event["kind"]) == ("greeter", "loaded")]
+    assert loaded == [1, 2, 3]
+
+
+def test_events_of_the_past_and_of_the_stream_are_told_once(shop: User) -> None:
+    """Who asks the worker itself for both gets each event once; a plugin that nobody knows is refused."""
+    with serving(shop):
+        with (
+            client(shop) as open_client,
+            open_client.stream("GET", "/events", params={"follow": 1, "since": 0}) as stream,
+        ):
+            lines = (line for line in stream.iter_lines() if line.startswith("data: "))
+            told = [json.loads(next(lines).removeprefix("data: ")) for _ in range(2)]
+            shop.plugin("greeter", GOODBYE)
+            posted(shop, "/plugins/greeter/reload")
+            told.append(json.loads(next(lines).removeprefix("data: ")))
+        assert [(event["plugin"], event["generation"]) for event in told] == [
+            ("greeter", 1),
+            ("second", 1),
+            ("greeter", 2),
+        ]
+        assert asked(shop, "/events", follow=1, plugin="greter").status_code == 404
 
 
 def test_events_that_a_worker_refuses_to_follow_are_a_refusal(shop: User) -> None:
