@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_hotplug import KeptCurrent, PluginManager, Reloaded, Unchanged
-from tests.reloader.workshop import Workshop, eventually, running
+from tests.reloader.workshop import Workshop, eventually, let_age, running
 
 COUNTING = (
     "import builtins\nbuiltins.executions = getattr(builtins, 'executions', 0) + 1\nN = {n}\ndef run(): return N\n"
@@ -354,18 +353,9 @@ def test_watch_ignore_holds_from_the_first_load_on(shop: Workshop) -> None:
 
 def aged(shop: Workshop, name: str, monkeypatch: pytest.MonkeyPatch) -> PluginManager:
     """Serve a plugin that has lain still for longer than a file system's clock ticks."""
-    from pytest_hotplug.reloader import looking
-
     manager = shop.manager()
     manager.load(name)
-    monkeypatch.setattr(looking, "RACY_NS", 20_000_000)
-    probe, newest = shop.root / "probe", time.time_ns()
-
-    def clock_moved_on() -> bool:
-        probe.touch()
-        return probe.stat().st_mtime_ns - newest > 25_000_000
-
-    eventually(clock_moved_on, "the file system's clock")
+    let_age(shop.plugins, monkeypatch)
     check = manager._hot_loader.check_plugin_updates
     assert (check(name), check(name)) == (False, False)
     seen = manager._registry.slots[name].seen

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 from pytest_hotplug.reloader import fingerprint, looking
 from pytest_hotplug.reloader.errors import PluginFault
 from pytest_hotplug.reloader.fingerprint import Snapshot, snapshot
-from tests.reloader.workshop import Workshop, eventually
+from tests.reloader.workshop import Workshop, let_age
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="elsewhere a directory's times tell nothing")
 
@@ -69,18 +68,6 @@ def reading(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> Read:
             return snapshot(plugin, plugin="greeter", known=known, ignore=ignore), sorted(files), sorted(directories)
 
     return read
-
-
-def let_age(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait until whatever happens to the plugin shows in its times."""
-    monkeypatch.setattr(looking, "RACY_NS", 20_000_000)
-    probe, newest = place.parent / "probe", time.time_ns()
-
-    def clock_moved_on() -> bool:
-        probe.touch()
-        return probe.stat().st_mtime_ns - newest > 25_000_000
-
-    eventually(clock_moved_on, "the file system's clock")
 
 
 ALL = ["main.py", "names.txt", "plugin.json", "text.py"]

@@ -10,15 +10,19 @@ import itertools
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pytest_hotplug import PluginManager
+from pytest_hotplug.reloader import looking
 from tests.threads import PATIENCE, eventually
 
-__all__ = ["PATIENCE", "Workshop", "eventually", "gate", "gates", "kinds", "running"]
+__all__ = ["PATIENCE", "Workshop", "eventually", "gate", "gates", "kinds", "let_age", "running"]
 
 _numbers = itertools.count(1)
 
@@ -105,3 +109,15 @@ def running(*targets: Callable[[], Any]) -> Iterator[list[BaseException]]:
         for thread in threads:
             thread.join(PATIENCE * 3)
         assert not any(thread.is_alive() for thread in threads), "a thread never ended"
+
+
+def let_age(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait until whatever happens to the files beside `place` shows in their times, which takes 2 s elsewhere."""
+    monkeypatch.setattr(looking, "RACY_NS", 20_000_000)
+    probe, newest = place.parent / "probe", time.time_ns()
+
+    def clock_moved_on() -> bool:
+        probe.touch()
+        return probe.stat().st_mtime_ns - newest > 25_000_000
+
+    eventually(clock_moved_on, "the file system's clock")
