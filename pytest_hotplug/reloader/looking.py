@@ -60,6 +60,7 @@ class Look:
     escapes: tuple[str, ...] = ()
     others: Mapping[str, Signature] | None = None
     ignored: tuple[str, ...] = ()  # the patterns that it went by
+    linked: bool = False  # a name in it is a link: where that leads, no directory's times tell
 
     def settled_places(self) -> dict[str, Signature]:
         """Return the places that were old enough at the look: whatever happens to one shows in its signature."""
@@ -104,29 +105,27 @@ def look_at(path: str | Path, ignore: Sequence[str] = (), *, others: bool = Fals
         again = _written_in_place(before, os.fspath(path), at)
         if again is not None:
             return again
-    directories = {os.fspath(path): signature_of(_stat(path))}
-    root = _realpath(path)
-    files: dict[str, Signature] = {}
-    rest: dict[str, Signature] | None = {} if others else None
-    escapes: list[str] = []
-    _walk(root, "", files, rest, root, 0, directories, escapes)
+    own = signature_of(_stat(path))
+    walk = _Walk(_realpath(path), others)
+    walk.through(walk.root)
+    files, rest, escapes = walk.counted, walk.others, walk.escapes
     if ignore:
         left_out = {name: s for name, s in files.items() if _ignored(name, ignore)}
         files = {name: s for name, s in files.items() if name not in left_out}
         if rest is not None:
             rest.update(left_out)
         escapes = [name for name in escapes if not _ignored(name, ignore)]
-    places = _places(at, root, directories, files)
-    return Look(root, files, at, places, tuple(sorted(escapes)), rest, tuple(ignore))
+    places = _places(at, walk.root, {os.fspath(path): own, **walk.directories}, files)
+    return Look(walk.root, files, at, places, tuple(sorted(escapes)), rest, tuple(ignore), walk.linked)
 
 
 def _written_in_place(before: Look, place: str, at: int) -> Look | None:
     """Return the look of now where nothing but files' contents changed since `before`, None where that can't be told.
 
-    A directory's times tell of all that comes, goes or gets another name in it, and what was written in place is the
-    same inode: one that isn't, behind the same name, was reached through a link that leads elsewhere now.
+    A directory's times tell of all that comes, goes or gets another name in it; what was written in place is the same
+    inode.
     """
-    if not before.places or before.places[0][0] != place or before.escapes:
+    if not before.places or before.places[0][0] != place or before.linked:
         return None
     directories = before.places[: len(before.places) - len(before.files)]
     try:  # directories first: what comes into one after that must show at the next look
@@ -195,39 +194,46 @@ def stamp_of(path: Path) -> Signature | None:
     return None
 
 
-def _walk(
-    top: str,
-    prefix: str,
-    counted: dict[str, Signature],
-    others: dict[str, Signature] | None,
-    root: str,
-    depth: int,
-    directories: dict[str, Signature],
-    escapes: list[str],
-) -> None:
-    """Collect the signatures below `top`: of .py and .json files, and into `others` of all the rest."""
-    directories[top] = signature_of(_stat(top))  # before the listing: what comes in between must show
-    with _scandir(top) as entries:
-        for entry in entries:
-            name = entry.name
-            if is_noise(name) or is_test(name):
-                continue
-            if entry.is_symlink() and not leads_inside(entry.path, root):
-                if not _leads_back(entry.path):
-                    escapes.append(prefix + name)
-                continue
-            try:
-                if entry.is_dir():
-                    if depth < MAX_DEPTH:
-                        _walk(entry.path, f"{prefix}{name}/", counted, others, root, depth + 1, directories, escapes)
+class _Walk:
+    """Collects the signatures in a tree: of directories, of .py and .json files, and, if wanted, of all the others."""
+
+    def __init__(self, root: str, wants_others: bool) -> None:
+        self.root = root
+        self.directories: dict[str, Signature] = {}
+        self.counted: dict[str, Signature] = {}
+        self.others: dict[str, Signature] | None = {} if wants_others else None
+        self.escapes: list[str] = []
+        self.linked = False
+
+    def through(self, top: str, prefix: str = "", depth: int = 0) -> None:
+        """Collect what lies below `top`, whose relative name is `prefix`."""
+        self.directories[top] = signature_of(_stat(top))  # before the listing: what comes in between must show
+        with _scandir(top) as entries:
+            for entry in entries:
+                if is_noise(entry.name) or is_test(entry.name):
                     continue
-                into = counted if name.endswith((".py", ".json")) else others
-                if into is counted or (into is not None and entry.is_file()):
-                    into[prefix + name] = signature_of(entry.stat())
-            except FileNotFoundError:
-                continue  # it vanished between the listing and the look: the next look will tell
-            if len(counted) > MAX_FILES:
-                return
+                if entry.is_symlink():
+                    self.linked = True
+                    if not leads_inside(entry.path, self.root):
+                        if not _leads_back(entry.path):
+                            self.escapes.append(prefix + entry.name)
+                        continue
+                try:
+                    if entry.is_dir():
+                        if depth < MAX_DEPTH:
+                            self.through(entry.path, f"{prefix}{entry.name}/", depth + 1)
+                    else:
+                        self._take(entry, prefix + entry.name)
+                except FileNotFoundError:
+                    continue  # it vanished between the listing and the look: the next look will tell
+                if len(self.counted) > MAX_FILES:
+                    return
+
+    def _take(self, entry: os.DirEntry[str], name: str) -> None:
+        if name.endswith((".py", ".json")):
+            self.counted[name] = signature_of(entry.stat())
+        elif self.others is not None and entry.is_file():
+            self.others[name] = signature_of(entry.stat())
 
 
 def leads_inside(path: str, root: str) -> bool:

@@ -135,23 +135,42 @@ def test_other_patterns_make_it_look_anew(plugin: Path, reading: Read, monkeypat
     assert set(reading(second)[0].md5) == {"main.py", "plugin.json", "inner/text.py"}
 
 
+@pytest.mark.parametrize("to", ["another file", "another name of the same file"])
 def test_a_link_that_leads_elsewhere_now_is_followed_anew(
-    plugin: Path, reading: Read, monkeypatch: pytest.MonkeyPatch
+    plugin: Path, reading: Read, monkeypatch: pytest.MonkeyPatch, to: str
 ) -> None:
     """S: a link through somewhere else, which was moved there without a trace in the plugin, is refused."""
-    between = plugin.parent / "between"
+    between, outside = plugin.parent / "between", plugin.parent / "outside.py"
     between.symlink_to(plugin / "main.py")
     (plugin / "linked.py").symlink_to(between)
+    if to == "another file":
+        outside.write_text("PASSWORD = 'x'\n")
+    else:
+        os.link(plugin / "main.py", outside)
     let_age(plugin, monkeypatch)
     first, *_ = reading(None)
     assert first.files["linked.py"] == first.files["main.py"]
-    secret = plugin.parent / "secret.py"
-    secret.write_text("PASSWORD = 'x'\n")
     between.unlink()
-    between.symlink_to(secret)
+    between.symlink_to(outside)
     with pytest.raises(PluginFault) as refused:
         reading(first)
     assert refused.value.fault.slug == "escaping-link"
+
+
+def test_a_link_that_led_back_is_followed_once_it_leads_somewhere(
+    plugin: Path, reading: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a link leads to counts from the moment on that it leads there, though no directory of the plugin changed."""
+    between = plugin.parent / "between"
+    between.symlink_to(plugin)
+    (plugin / "again").symlink_to(between)
+    let_age(plugin, monkeypatch)
+    first, *_ = reading(None)
+    assert set(first.files) == {"main.py", "names.txt", "plugin.json", "inner/text.py"}
+    between.unlink()
+    between.symlink_to(plugin / "inner")
+    second, *_ = reading(first)
+    assert set(second.files) - set(first.files) == {"again/text.py"}
 
 
 def test_a_forced_reload_reads_every_file(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
