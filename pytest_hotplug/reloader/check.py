@@ -87,19 +87,24 @@ class Checker:
         self._just_read.pop(slot.name, None)
 
     def _snapshot(self, slot: Slot) -> Snapshot:
-        slot.read = found = snapshot(
+        found = snapshot(
             slot.found.path,
             plugin=slot.name,
             ignore=slot.ignore,
             digest=self._in_use.now.digest,
             known=self._known(slot),
         )
-        return found
+        return self._read(slot, found)
 
     def _known(self, slot: Slot) -> Snapshot | None:
         """Return what was read before: what nobody touched since need not be read again."""
         serving = self._registry.serving.get(slot.name)
-        return slot.read or (None if serving is None else serving.snapshot)
+        return None if serving is None else slot.read or serving.snapshot
+
+    def _read(self, slot: Slot, found: Snapshot) -> Snapshot:
+        """Keep a reading for the next one; not of a plugin that doesn't serve, whose bytes nobody else holds."""
+        slot.read = found if slot.name in self._registry.serving else None
+        return found
 
     def try_again(self, slot: Slot) -> None:
         """Look again, when asked by hand, at what was refused for how its files lie there: executes nothing twice."""
@@ -215,11 +220,10 @@ class Checker:
 
         With `anew` every file is read, whatever its times say.
         """
-        known = None if anew else self._known(slot)
         try:
-            found = self._settle(slot, known, self._in_use.now.debounce)
+            found = self._settle(slot, self._in_use.now.debounce, anew)
             if self._ignores_otherwise(slot, found):
-                found = self._settle(slot, known, 0)
+                found = self._settle(slot, 0, anew)
         except PluginFault as fault:
             if _pins(slot, "") and (pinned := self._pinned(slot, "")) is not None:
                 return pinned
@@ -298,21 +302,22 @@ class Checker:
         slot.held_by_git = False
         return waited
 
-    def _settle(self, slot: Slot, known: Snapshot | None, debounce: float) -> Snapshot:
+    def _settle(self, slot: Slot, debounce: float, anew: bool) -> Snapshot:
         limit = self._in_use.now.settle_max
         if self._wait_for_git(slot, limit):
             self.forget_reading(slot)
-        slot.read = found = settle(
+        first = self._just_read.pop(slot.name, None)
+        found = settle(
             slot.found.path,
             plugin=slot.name,
             ignore=slot.ignore,
             debounce=debounce,
             settle_max=limit,
             digest=self._in_use.now.digest,
-            first=self._just_read.pop(slot.name, None),
-            known=known,
+            first=None if anew else first,  # another thread's look may have read it, and not all of it
+            known=None if anew else self._known(slot),
         )
-        return found
+        return self._read(slot, found)
 
 
 def _quick_look(slot: Slot, look: Look) -> bool:

@@ -63,8 +63,8 @@ def snapshot(
 ) -> Snapshot:
     """Read every regular file of a plugin once; raises PluginFault, Unsettled when files move meanwhile.
 
-    What a `known` version read, and nobody has touched since, is taken from it. Where bytes that were read equal those
-    of it, they are the same object, and hashed already: versions differ little.
+    What counts, was read by a `known` version and touched by nobody since is taken from it. Where bytes that were read
+    equal those of it, they are the same object, and hashed already: versions differ little.
     """
     sys.audit("hotplug.plugin", str(path))  # a recording of tests wants to know who used the plugin
     look = _looked(path, plugin, ignore, None if known is None else known.look)
@@ -88,8 +88,8 @@ def _contents(look: Look, plugin: str, path: Path, known: Snapshot | None) -> di
         files[name] = before[name] if name in untouched else _bytes(look, name, plugin, path, signature)
     for name in look.others or ():
         with suppress(Unsettled):  # it is gone
-            # One that moves (the plugin's own log, say) is as it is at that moment.
-            files[name] = before[name] if name in untouched else _bytes(look, name, plugin, path, None)
+            # One that moves (the plugin's own log, say) is as it is at that moment, and so is read each time.
+            files[name] = _bytes(look, name, plugin, path, None)
     return {name: same if (same := before.get(name)) == data else data for name, data in files.items()}
 
 

@@ -113,6 +113,7 @@ class Loader:
         with _Pointing("import", found, snapshot), recording(namespace.ledger):
             namespace.load(namespace.public)
             namespace.load(namespace.full_name(main))
+        namespace.checked = {}  # what is imported later is compiled by whoever compiles then
         context = Context(found.name, manifest.version, number, self._host, self._loop)
         return Generation(
             name=found.name,

@@ -59,7 +59,10 @@ def _text(lock: Path) -> str | None:
         if os.path.lexists(lock):
             raise
         return None
-    with open(fd, encoding="utf-8") as file:
+    try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError("it is no regular file")
-        return file.read()
+        with open(fd, encoding="utf-8", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(fd)

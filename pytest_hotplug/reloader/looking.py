@@ -70,16 +70,14 @@ class Look:
         return self.files == other.files and self.root == other.root
 
     def untouched(self, now: Look) -> set[str]:
-        """Return the files to which nothing happened between this look and `now`: they were old enough to show it."""
+        """Return the counted files that nobody touched between this look and `now`: they were old enough to show it."""
         if now.root != self.root:
             return set()
         settled = self.at - RACY_NS
-        both = ((self.files, now.files), (self.others or {}, now.others or {}))
         return {
             name
-            for before, after in both
-            for name, signature in after.items()
-            if before.get(name) == signature and signature[0] <= settled and signature[3] <= settled
+            for name, signature in now.files.items()
+            if self.files.get(name) == signature and signature[0] <= settled and signature[3] <= settled
         }
 
     @property
@@ -123,9 +121,9 @@ def _written_in_place(before: Look, place: str, at: int) -> Look | None:
     """Return the look of now where nothing but files' contents changed since `before`, None where that can't be told.
 
     A directory's times tell of all that comes, goes or gets another name in it; what was written in place is the same
-    inode.
+    inode. Of a directory further up that was moved, and a link put in its place, only the real path tells.
     """
-    if not before.places or before.places[0][0] != place or before.linked:
+    if not before.places or before.places[0][0] != place or before.linked or _realpath(place) != before.root:
         return None
     directories = before.places[: len(before.places) - len(before.files)]
     try:  # directories first: what comes into one after that must show at the next look

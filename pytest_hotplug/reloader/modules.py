@@ -27,6 +27,7 @@ from typing import Any, Protocol
 
 from pytest_hotplug.reloader import transaction
 from pytest_hotplug.reloader.code import compile_source
+from pytest_hotplug.reloader.digests import hash_of
 from pytest_hotplug.reloader.facades import Facade, stand_in
 from pytest_hotplug.reloader.fingerprint import Snapshot
 from pytest_hotplug.reloader.ledger import CANARY, Canary, Ledger
@@ -93,7 +94,7 @@ class Namespace:
         self._prefix = public.rpartition(".")[0]
         self._within = f"{public}."
         self._md5 = snapshot.md5
-        self._codes = dict(codes)  # of sources that were not executed yet
+        self.checked = codes  # the code of sources, while the load that compiled them executes them
         self._sources = _sources(tuple(sorted(snapshot.files)))
         self._flat = {name for name in self._sources if name and "." not in name}
         self._neighbours = neighbours
@@ -143,7 +144,8 @@ class Namespace:
         Raises ModuleNotFoundError for a name the plugin doesn't hold, and whatever its code raises.
         """
         module = self.modules.get(full_name)
-        if module is not None and full_name not in self._executing:
+        # Looked at once more at the end: one whose code failed is taken out before its name is.
+        if module is not None and full_name not in self._executing and self.modules.get(full_name) is module:
             return module
         return self._load(full_name)
 
@@ -224,7 +226,7 @@ class Namespace:
     def _as_it_wishes(self, full_name: str, module: ModuleType, parent: ModuleType | None) -> ModuleType:
         """Honour a module that replaced itself in sys.modules while it executed."""
         wished = sys.modules.get(full_name, module)
-        if wished is not module and self.transaction is not None:
+        if wished is not module:
             self.modules[full_name] = module = wished
             if parent is not None:
                 setattr(parent, full_name.rpartition(".")[2], module)
@@ -250,10 +252,12 @@ class Namespace:
 
     def code_of(self, file: str) -> CodeType:
         """Return the compiled code of one source; raises SyntaxError."""
-        if (checked := self._codes.pop(file, None)) is not None:
+        if (checked := self.checked.get(file)) is not None:
             return checked
-        filename = self._code_path(self.plugin, file, self.files[file]) if self._code_path else None
-        return compile_source(self.files[file], filename or self.place_of(file), self._md5.get(file, ""))
+        data = self.files[file]
+        filename = self._code_path(self.plugin, file, data) if self._code_path else None
+        # What watch_ignore names counts for no digest, and may be imported all the same.
+        return compile_source(data, filename or self.place_of(file), self._md5.get(file) or hash_of(data))
 
     def _stage(self, module: ModuleType, spec: OwnSpec, journal: transaction.Journal | None) -> None:
         """Let `module` stand in sys.modules while it executes, and afterwards if its generation is public."""

@@ -1,7 +1,8 @@
 """Sources and data of a generation, served from the bytes that it was loaded from.
 
-`inspect`, tracebacks, `pkgutil.get_data` and `importlib.resources` of old code see old bytes, of
-new code new ones. Reads nothing from disk; whoever records what tests read is told by an audit event.
+`pkgutil.get_data`, `importlib.resources` and a loader's `get_source` of old code see old bytes, of
+new code new ones. (`inspect` and tracebacks show what lies on disk: that is what `linecache` prefers.)
+Reads nothing from disk; whoever records what tests read is told by an audit event.
 """
 
 from __future__ import annotations

@@ -197,11 +197,10 @@ def left_open(modules: Iterable[ModuleType], name_of: Callable[[ModuleType], str
 
 def _kinds_in(modules: Iterable[ModuleType]) -> Iterable[type]:
     """Return the types of what stands in modules: they are few, where hardly any of all the names holds a process."""
-    values = [list(vars(module).values()) for module in modules]
-    try:
-        return set(map(type, itertools.chain.from_iterable(values)))
-    except Exception:  # noqa: BLE001  # a metaclass may forbid to hash its classes, or fail at it
-        return {id(kind): kind for kind in map(type, itertools.chain.from_iterable(values))}.values()
+    values = itertools.chain.from_iterable([list(vars(module).values()) for module in modules])
+    kinds = list(map(type, values))
+    # By id: a metaclass may make other classes equal, or forbid to hash them.
+    return dict(zip(map(id, kinds), kinds, strict=True)).values()
 
 
 def _running_child(child: Any) -> str:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import builtins
 import gc
 import importlib
 import inspect
 import pickle
 import sys
+import threading
 import traceback
 import typing
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import pytest
 
 from pytest_hotplug import KeptCurrent, PluginLoadError, Reloaded
-from tests.reloader.workshop import Workshop, running
+from pytest_hotplug.reloader.code import compile_with
+from tests.reloader.workshop import PATIENCE, Workshop, running
 
 
 def reloaded(shop: Workshop, before: dict[str, str], after: dict[str, str]) -> Any:
@@ -468,3 +471,87 @@ def test_old_generations_are_collected(shop: Workshop) -> None:
     del kept
     gc.collect()
     assert manager.get_plugin_hot_info("subject")["generations_alive"] == 1
+
+
+def test_a_module_whose_import_fails_is_handed_to_nobody(shop: Workshop) -> None:
+    """L: who asks for it while another thread's import of it fails gets it from an import of its own."""
+    lazy = (
+        "import builtins\nbuiltins.tries += 1\nif builtins.tries == 1:\n    builtins.begun.set()\n"
+        "    builtins.go_on.wait(60)\n    raise RuntimeError('the first try fails')\nEND = 1\n"
+    )
+    shop.plugin("greeter", {"main.py": "def run(): return 1\n", "lazy.py": lazy}, {"version": "1"})
+    begun, go_on = threading.Event(), threading.Event()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("tries", 0), ("begun", begun), ("go_on", go_on)):
+            patch.setattr(builtins, name, value, raising=False)
+        namespace = shop.manager().load("greeter").namespace
+        full = namespace.full_name("lazy")
+
+        class HandsOver(dict[str, ModuleType]):
+            """Lets the import that fails come to its end just after another thread has found its module."""
+
+            def get(self, name: str, default: Any = None) -> Any:
+                found = super().get(name, default)
+                if name == full and found is not None and threading.current_thread() is not failing:
+                    go_on.set()
+                    failing.join()
+                return found
+
+        namespace.modules = HandsOver(namespace.modules)
+        errors: list[BaseException] = []
+
+        def fail() -> None:
+            try:
+                namespace.load(full)
+            except RuntimeError as error:
+                errors.append(error)
+
+        failing = threading.Thread(target=fail)
+        failing.start()
+        assert begun.wait(PATIENCE)
+        assert namespace.load(full).END == 1
+    assert [str(error) for error in errors] == ["the first try fails"]
+
+
+def test_a_module_that_replaces_itself_is_what_a_late_import_gets(shop: Workshop) -> None:
+    """L: what a module puts into sys.modules in its own place counts, whenever it is imported."""
+    itself = "import sys, types\nclass M(types.ModuleType): KIND = 'wished'\nsys.modules[__name__] = M(__name__)\n"
+    main = "def run():\n    from . import itself\n    return itself.KIND\n"
+    shop.plugin("greeter", {"main.py": main, "itself.py": itself}, {"version": "1"})
+    manager = shop.manager()
+    assert (manager.execute("greeter"), manager.execute("greeter")) == ("wished", "wished")
+
+
+def test_a_source_that_watch_ignore_names_is_new_with_the_next_version(shop: Workshop) -> None:
+    """L: it is no change of its own, and a version that is loaded for another one executes its newest bytes."""
+    main = "from .made import X\nN = {n}\ndef run(): return N, X\n"
+    files = {"main.py": main.format(n=1), "made.py": "X = 1\n"}
+    shop.plugin("greeter", files, {"version": "1", "watch_ignore": ["made.py"]})
+    manager = shop.manager()
+    assert manager.execute("greeter") == (1, 1)
+    shop.write("greeter", "made.py", "X = 2\n")
+    assert manager.execute("greeter") == (1, 1)
+    shop.write("greeter", "main.py", main.format(n=2))
+    assert manager.execute("greeter") == (2, 2)
+
+
+def test_a_late_import_is_compiled_as_everything_is_by_then(shop: Workshop) -> None:
+    """What records tests compiles what is imported from then on, and no longer once it has ended."""
+    lazy = "def f(): return 1\n"
+    main = (
+        "def run():\n    from . import first\n    return first.f()\n"
+        "def again():\n    from . import second\n    return second.f()\n"
+    )
+    shop.plugin("greeter", {"main.py": main, "first.py": lazy, "second.py": lazy}, {"version": "1"})
+
+    def other(data: bytes, filename: str) -> CodeType:
+        return compile(data.replace(b"return 1", b"return 2"), filename, "exec", dont_inherit=True)
+
+    manager = shop.manager()
+    manager.load("greeter")
+    undo = compile_with(other)
+    try:
+        assert manager.execute("greeter") == 2
+    finally:
+        undo()
+    assert manager.call("greeter", "again") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +11,12 @@ from typing import Any, Protocol
 
 import pytest
 
+from pytest_hotplug import KeptCurrent
 from pytest_hotplug.reloader import fingerprint, looking
+from pytest_hotplug.reloader.check import Checker
 from pytest_hotplug.reloader.errors import PluginFault
 from pytest_hotplug.reloader.fingerprint import Snapshot, snapshot
+from pytest_hotplug.reloader.registry import Slot
 from tests.reloader.workshop import Workshop, let_age
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="elsewhere a directory's times tell nothing")
@@ -74,24 +78,27 @@ ALL = ["main.py", "names.txt", "plugin.json", "text.py"]
 
 
 def test_only_what_was_touched_is_read_again(plugin: Path, reading: Read, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An edit in place costs one reading and no listing; what the others hold is known."""
+    """An edit in place costs one reading and no listing; what the other sources hold is known."""
     let_age(plugin, monkeypatch)
     first, files, directories = reading(None)
     assert (files, directories) == (ALL, ["greeter", "inner"])
     (plugin / "main.py").write_text("def run(): return 2\n")
     second, files, directories = reading(first)
-    assert (files, directories) == (["main.py"], [])
+    assert (files, directories) == (["main.py", "names.txt"], [])
     assert second.files == reading(None)[0].files
     assert second.digest == reading(None)[0].digest != first.digest
 
 
-def test_data_that_was_touched_is_read_again(plugin: Path, reading: Read, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Data files count to no digest, and the newest of them are what a rollback brings back."""
-    let_age(plugin, monkeypatch)
-    first, *_ = reading(None)
-    (plugin / "names.txt").write_text("Grace\n")
-    second, files, _ = reading(first)
-    assert (files, second.files["names.txt"], second.digest) == (["names.txt"], b"Grace\n", first.digest)
+def test_data_is_read_each_time(plugin: Path, reading: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What writes data may do it through memory, which shows in no time: nothing but reading it tells."""
+    names = plugin / "names.txt"
+    with names.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
+        mapped[:3] = b"Bob"
+        let_age(plugin, monkeypatch)
+        first, *_ = reading(None)
+        mapped[:3] = b"Eve"
+        second, files, _ = reading(first)
+    assert (files, second.files["names.txt"], second.digest) == (["names.txt"], b"Eve\n", first.digest)
 
 
 @pytest.mark.parametrize("change", ["add", "add deep", "remove", "rename over", "directory"])
@@ -157,6 +164,32 @@ def test_a_link_that_leads_elsewhere_now_is_followed_anew(
     assert refused.value.fault.slug == "escaping-link"
 
 
+@pytest.mark.parametrize("to", ["outside", "a place that everybody may write"])
+def test_a_directory_further_up_that_was_moved_is_noticed(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch, to: str
+) -> None:
+    """S: a link in the place of a directory above changes no time below, and the rules hold for where it leads."""
+    real = shop.root / "releases" / "41"
+    real.mkdir(parents=True)
+    (real / "main.py").write_text("def run(): return 1\n")
+    (real / "plugin.json").write_text("{}")
+    (shop.plugins / "greeter").symlink_to(real)
+    manager = shop.manager(strict_permissions="on")
+    let_age(shop.plugins, monkeypatch)
+    assert manager.execute("greeter") == 1
+    elsewhere = shop.root.parent / f"{shop.root.name}-elsewhere" if to == "outside" else shop.root / "open"
+    elsewhere.mkdir()
+    elsewhere.chmod(0o755 if to == "outside" else 0o777)
+    (shop.root / "releases").rename(elsewhere / "releases")
+    (shop.root / "releases").symlink_to(elsewhere / "releases")
+    (elsewhere / "releases" / "41" / "main.py").write_text("def run(): return 22\n")
+    outcome = manager.reload("greeter")
+    assert isinstance(outcome, KeptCurrent)
+    assert outcome.error is not None
+    assert outcome.error.slug == ("escaping-link" if to == "outside" else "untrusted")
+    assert manager.execute("greeter") == 1
+
+
 def test_a_link_that_led_back_is_followed_once_it_leads_somewhere(
     plugin: Path, reading: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,7 +216,45 @@ def test_a_forced_reload_reads_every_file(shop: Workshop, monkeypatch: pytest.Mo
     shop.write("greeter", "main.py", "def run(): return 2\n")
     with watched(monkeypatch) as (read, _):
         assert manager.execute("greeter") == 2
-    assert set(read) == {"main.py"}
+    assert set(read) == {"main.py", "names.txt"}
     with watched(monkeypatch) as (read, _):
         assert manager.force_reload_plugin("greeter")
     assert set(read) == {"main.py", "names.txt", "plugin.json"}
+
+
+def test_a_forced_reload_reads_every_file_whoever_looks_meanwhile(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another thread's look has read in that moment, but for what it knew, is not taken for it."""
+    shop.plugin("greeter", "def run(): return 1\n", {"version": "1"})
+    manager = shop.manager()
+    let_age(shop.plugins / "greeter", monkeypatch)
+    assert manager.execute("greeter") == 1
+    let_age(shop.plugins / "greeter", monkeypatch)
+    real = Checker.forget_reading
+
+    def looked_at_meanwhile(checker: Checker, slot: Slot) -> None:
+        monkeypatch.setattr(Checker, "forget_reading", real)
+        real(checker, slot)
+        os.utime(shop.plugins / "greeter" / "main.py")
+        assert not manager._hot_loader.check_plugin_updates("greeter")
+
+    monkeypatch.setattr(Checker, "forget_reading", looked_at_meanwhile)
+    with watched(monkeypatch) as (read, _):
+        assert manager.force_reload_plugin("greeter")
+    assert read.count("plugin.json") == 1, "the look took it as known, the reload must not"
+
+
+def test_what_does_not_serve_is_not_kept_in_memory(shop: Workshop) -> None:
+    """Who asks about plugins that nobody loaded, or that were unloaded, leaves none of their bytes behind."""
+    shop.plugin("greeter", "def run(): return 1\n", {"version": "1"})
+    manager = shop.manager()
+    manager.get_plugin_hot_info("greeter")
+    slot = manager._registry.slots["greeter"]
+    assert slot.read is None
+    manager.load("greeter")
+    manager.get_plugin_hot_info("greeter")
+    assert slot.read is not None
+    manager.unload("greeter")
+    manager.get_plugin_hot_info("greeter")
+    assert slot.read is None

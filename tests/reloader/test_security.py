@@ -432,6 +432,9 @@ def test_a_lock_file_that_cannot_be_read_lets_nothing_run(shop: Workshop, kind: 
     with running(lambda: manager.load("subject")) as errors:
         pass
     assert "[not-locked]" in str(errors[0])
+    descriptors = len(os.listdir("/dev/fd"))
+    told = {str(manager.reload("subject").error) for _ in range(5)}
+    assert (len(told), len(os.listdir("/dev/fd"))) == (1, descriptors)
     (lock.rmdir if kind == "directory" else lock.unlink)()
     assert manager.execute("subject") == 1
 

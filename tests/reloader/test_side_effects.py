@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from pytest_hotplug import PluginManager, Reloaded
+from pytest_hotplug.reloader.side_effects import left_open
 from tests.reloader.workshop import Workshop, eventually
 
 RUN = "\ndef run():\n    pass\n"
@@ -427,3 +428,24 @@ def test_a_class_that_can_not_be_hashed_ends_with_its_version(shop: Workshop, en
         return int(manager.get_plugin_hot_info("subject")["generations_alive"])
 
     eventually(lambda: alive() == 1, "the old version's end")
+
+
+def test_a_child_process_of_a_class_that_equals_another_is_named(shop: Workshop) -> None:
+    """What a metaclass says of equality does not hide that the old version left something running."""
+    code = (
+        "import subprocess, sys\n\n\nclass ByName(type):\n    def __eq__(cls, other):\n"
+        "        return cls.__name__ == other.__name__\n\n"
+        "    def __hash__(cls):\n        return hash(cls.__name__)\n\n\n"
+        "def other():\n    class Worker(metaclass=ByName):\n        pass\n\n    return Worker()\n\n\n"
+        "class Worker(subprocess.Popen, metaclass=ByName):\n    pass\n\n\nfirst = other()\n"
+        "child = Worker([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE)\n\n\ndef run():\n    return child\n"
+    )
+    shop.plugin("subject", code)
+    manager = shop.manager()
+    child = manager.execute("subject")
+    try:
+        found = left_open(list(manager._registry.serving["subject"].modules.values()), lambda module: module.__name__)
+        assert [text for text in found if "a child process" in text]
+    finally:
+        child.stdin.close()
+        child.wait()
