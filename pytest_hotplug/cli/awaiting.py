@@ -60,7 +60,7 @@ def _awaited(client: Client, name: str, digest: str | None, deadline: float) -> 
         if not reply.ok or _serves(facts, digest):
             facts.setdefault("text", _waited_for(facts) if reply.ok else None)
             return reply
-        refused = digest is None and facts["state"] in ("degraded", "failed")
+        refused = facts["refused"] is not None and facts["refused"].startswith(digest or "")
         if refused or time.monotonic() > deadline:
             text = f"refused: {facts['error']}" if refused else f"{_not_yet(facts, digest)} [wait-timeout]"
             return replace(reply, status=409, facts={**facts, "text": f"{name}: {text}"})

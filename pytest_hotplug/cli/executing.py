@@ -12,7 +12,7 @@ import msgspec
 
 from pytest_hotplug.cli.across import across, workers_or_none
 from pytest_hotplug.cli.ondisk import PluginOnDisk, complete_plugin, plugins_on_disk
-from pytest_hotplug.cli.output import as_text, directory_option, json_line, jsonable, say
+from pytest_hotplug.cli.output import as_text, directory_option, json_line, jsonable, say, shortened
 from pytest_hotplug.cli.serving import manager_of_project
 from pytest_hotplug.cli.supervised import FORKS, Interrupted, supervised
 from pytest_hotplug.cli.verdict import Told
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pytest_hotplug.worker.client import Client, Reply
 
 __all__ = ["test_plugin"]
+
+SHORT = 12  # digits of a digest that people are shown
 
 
 def _complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -107,7 +109,18 @@ def _in_workers(clients: Sequence[Client], name: str, given: dict[str, Any], as_
     def ask(client: Client) -> Reply:
         return client.post("/plugins/{plugin}/execute", {"parameters": jsonable(given), "newest": True}, plugin=name)
 
-    return across(clients, ask, lambda facts: say(as_text(facts["result"])), as_json=as_json)
+    def tell(facts: Mapping[str, Any]) -> None:
+        say(as_text(facts["result"]))
+        if facts["refused"]:
+            _tell_refused(name, facts["version"], facts["digest"], facts["refused"])
+
+    return across(clients, ask, tell, as_json=as_json)
+
+
+def _tell_refused(name: str, version: str, digest: str, why: str) -> None:
+    """Say that a version from before has answered, and why."""
+    answered = f"version {version} ({digest[:SHORT]}) answered"
+    say(shortened(visible(f"hotplug: {name}: {answered}; what lies on disk was refused: {why}")), err=True)
 
 
 def _execute(name: str, arguments: dict[str, Any], *, as_json: bool) -> str:
@@ -124,8 +137,13 @@ def _execute(name: str, arguments: dict[str, Any], *, as_json: bool) -> str:
             root, files = generation.namespace.path, generation.snapshot.files
             fault = fault_from(error, plugin=name, root=root, files=files, doing="execution")
             raise Told(fault.render(f"{name}: the entry raised.")) from None
+        serving = manager.get_plugin_hot_info(name)
+        version, digest, refused = serving["version"], serving["digest"], serving["error"]
         if as_json:
-            return json_line({"source": "disk", "plugin": name, "result": jsonable(result)})
+            facts = {"source": "disk", "plugin": name, "version": version, "digest": digest, "refused": refused}
+            return json_line({**facts, "result": jsonable(result)})
+        if refused:
+            _tell_refused(name, version, digest, refused)
         return as_text(result)
 
 

@@ -113,6 +113,12 @@ class Checker:
             if own is not None and own.refusal is not None:
                 own.refusal = own.refusal.due()
 
+    def refused(self, slot: Slot) -> str | None:
+        """Return the digest of what lies on disk if just that was refused ("": it can't be read), None otherwise."""
+        seen, refusal = self.look_again(slot), slot.refusal
+        on_disk = seen.digest if seen is not None else ""
+        return on_disk if refusal is not None and refusal.digest == on_disk else None
+
     def is_settled_matter(self, slot: Slot, digest: str) -> bool:
         """Tell whether bytes of this digest serve, or are refused and not due for another try."""
         return self.is_served(slot, digest) or self._still_refused(slot, digest)

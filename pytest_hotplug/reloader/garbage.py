@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 
-__all__ = ["AFTER", "one_more_retired"]
+__all__ = ["AFTER", "collect_retired", "one_more_retired"]
 
 AFTER = 16  # retired generations without a full collection
 MOST_BLOCKS = 250_000  # of memory, which take some 25 ms; in a larger process Python decides alone
@@ -37,6 +37,18 @@ def one_more_retired() -> None:
             return
         _retired = 0
     if sys.getallocatedblocks() < MOST_BLOCKS:
+        gc.collect()
+
+
+def collect_retired() -> None:
+    """Free what ended generations left, if any has ended since the last full collection: somebody wants to count."""
+    global _retired
+    if not gc.isenabled():
+        return
+    with _lock:
+        waits = _retired > 0 and gc.get_stats()[-1]["collections"] == _collections
+        _retired = 0
+    if waits and sys.getallocatedblocks() < MOST_BLOCKS:
         gc.collect()
 
 

@@ -150,6 +150,7 @@ class _Channel:
                 "version": answer.version,
                 "digest": answer.digest,
                 "result": answer.result,
+                "refused": answer.refused or None,
             }
         )
 

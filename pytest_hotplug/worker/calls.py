@@ -16,9 +16,10 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from pytest_hotplug.reloader.asking import CALL, asking
 from pytest_hotplug.reloader.errors import HotplugError, fault_from
 from pytest_hotplug.reloader.generation import Generation
 from pytest_hotplug.reloader.waiting import Bell
@@ -44,13 +45,17 @@ class EntryRaised(HotplugError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a call returned, as JSON can hold it, and the generation that returned it."""
+    """What a call returned, as JSON can hold it, and the generation that returned it.
+
+    `refused` says why that isn't what lies on disk, where the newest was asked for.
+    """
 
     plugin: str
     generation: int
     version: str
     digest: str
     result: Any
+    refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +86,7 @@ class Calls:
         Raises Busy, EntryRaised, and what PluginManager.execute raises.
         """
         with self._accepted(name):
-            if newest:
-                await self._on_thread(self._bring_up_to_date, name)
+            refused = await self._on_thread(self._bring_up_to_date, name) if newest else ""
             if self._is_async(name):
                 begun = self._manager._loop.begin(self._awaited(name, parameters), name)
                 answer, error = await asyncio.wrap_future(begun)
@@ -91,7 +95,7 @@ class Calls:
             else:
                 answer = await self._on_thread(self._called, name, parameters)
             assert isinstance(answer, Answer), "both ways end with an answer or raise"
-            return answer
+            return replace(answer, refused=refused)
 
     def running(self) -> list[Running]:
         """Return the calls that have not ended, the oldest first."""
@@ -134,10 +138,14 @@ class Calls:
         """Run on a thread of ours to the end, also when whoever asked no longer listens."""
         return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._pool, work, *given))
 
-    def _bring_up_to_date(self, name: str) -> None:
+    def _bring_up_to_date(self, name: str) -> str:
+        """Take up what lies on disk, and return why it was refused, if it was."""
         info = self._manager.get_plugin_hot_info(name)
-        if info["has_updates"] and info["state"] != "paused" and self._manager.hot_reload_enabled:
-            self._manager.reload(name)
+        if not info["has_updates"] or info["state"] == "paused" or not self._manager.hot_reload_enabled:
+            return ""
+        with asking(CALL):
+            error = self._manager.reload(name).error
+        return "" if error is None else str(error)
 
     def _is_async(self, name: str) -> bool:
         serving = self._manager._registry.serving.get(name)

@@ -22,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from pytest_hotplug.reloader.errors import ParameterError, PluginDisabled, PluginLoadError, UnknownPlugin, UsageError
+from pytest_hotplug.reloader.garbage import collect_retired
 from pytest_hotplug.reloader.info import state_of
 from pytest_hotplug.reloader.pauses import lift
 
@@ -156,6 +157,7 @@ class Metrics:
         yield _gauge("hotplug_plugin_behind_seconds", "Since when the disk is known to differ from what serves.", ages)
         yield _counter("hotplug_reloads", "Reloads by what became of them.", "outcome", OUTCOMES, behind, reloads)
         yield _refused(slots)
+        collect_retired()
         alive = {name: slot.alive() for name, slot in slots}
         yield _gauge("hotplug_generations_alive", "Versions whose code is still in memory.", alive)
         flight = {name: leases.calls_of(name) for name, _ in slots}

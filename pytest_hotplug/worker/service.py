@@ -65,8 +65,13 @@ class Service:
         return known
 
     def plugin(self, name: str) -> Facts:
-        """Return what is known of one plugin, with what its manifest says of the version that serves."""
+        """Return what is known of one plugin, with what its manifest says of the version that serves.
+
+        `refused` is the digest of what lies on disk if that was refused, None if not, or not yet.
+        """
         info = self.manager.get_plugin_hot_info(name)
+        slot = self.manager._registry.slots.get(name)
+        info["refused"] = self.manager._hot_loader.checker.refused(slot) if slot is not None else None
         serving = self.manager._registry.serving.get(name)
         if serving is not None:
             manifest = serving.manifest

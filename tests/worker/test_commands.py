@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -251,6 +252,50 @@ def test_what_a_worker_refuses_is_taken_back(shop: User) -> None:
         assert sorted(path.name for path in (shop.here / "plugins").iterdir()) == ["greeter", "second"]
         assert posted(shop, "/plugins/greeter/execute").json()["version"] == "1.0"
         assert shop.types("health").code == 0
+
+
+def test_run_says_when_the_newest_was_refused(shop: User) -> None:
+    """The version before answers, and it is said that it did, and why; with a worker, and after it."""
+    said = r"hotplug: greeter: version 1\.0 \(\w{12}\) answered; what lies on disk was refused: .*main\.py:1"
+    with serving(shop):
+        assert shop.types("run", "greeter").err == ""
+        shop.plugin("greeter", BROKEN)
+        ran = shop.types("run", "greeter")
+        assert (ran.code, bool(re.search(said, ran.err))) == (0, True)
+        assert "main.py:1" in shop.types("run", "--json", "greeter").json["refused"]
+    ran = shop.types("run", "greeter")
+    assert (ran.code, bool(re.search(said, ran.err))) == (0, True)
+    told = shop.types("run", "--json", "greeter").json
+    assert (told["source"], told["version"], "main.py:1" in told["refused"]) == ("disk", "1.0", True)
+
+
+def test_a_run_is_told_as_who_asked(shop: User) -> None:
+    """What an execution brought about says so, as the watch's reloads do."""
+    with serving(shop, HOTPLUG_FORCE_POLLING="true", HOTPLUG_POLL_INTERVAL="60"):
+        shop.plugin("greeter", GOODBYE)
+        assert shop.types("run", "greeter").code == 0
+        assert "(asked by: call)" in shop.types("events", "--tail", "1").out
+
+
+def test_wait_tells_of_what_lies_on_disk_now(shop: User) -> None:
+    """A refusal of what lay there before is no verdict; with --digest it is one on that version alone."""
+    with serving(shop, HOTPLUG_SETTLE_MAX="5"):
+        good = shop.types("digest", "greeter").out.split()[0]
+        shop.plugin("greeter", BROKEN)
+        broken = shop.types("digest", "greeter").out.split()[0]
+        refused = shop.types("wait", "greeter", "--digest", broken)
+        assert (refused.code, "refused: plugins/greeter/main.py:1" in refused.err) == (1, True)
+        assert shop.types("status", "greeter", "--json").json["refused"] == broken
+        other = shop.types("wait", "greeter", "--digest", "0123456", "--timeout", "0.1")
+        assert "[wait-timeout]" in other.err
+        for _ in range(3):
+            shop.plugin("greeter", GOODBYE)
+            mended = shop.types("wait", "greeter")
+            assert (mended.code, "serves, version 1.0" in mended.out) == (0, True)
+            shop.plugin("greeter", BROKEN)
+            assert shop.types("wait", "greeter").code == 1
+        shop.plugin("greeter", GREET)
+        assert shop.types("wait", "greeter", "--digest", good).code == 0
 
 
 def test_wait_tells_a_refusal_and_the_end_of_its_time(shop: User) -> None:

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from pytest_hotplug import HotplugError, PluginManager
+from pytest_hotplug.reloader import garbage
 from pytest_hotplug.worker import metrics as module
 from pytest_hotplug.worker.metrics import CONTENT_TYPE, Metrics, labelled
 from tests.reloader.workshop import PATIENCE, Workshop, eventually, gate, running
@@ -253,6 +255,20 @@ def test_versions_in_memory_are_counted(shop: Workshop, scraper: Scraper) -> Non
     assert scraper.value("hotplug_generations_alive") == 2
     del held
     eventually(lambda: gc.collect() or scraper.value("hotplug_generations_alive") == 1, "the old version's end")
+
+
+def test_versions_that_nobody_holds_are_not_counted(
+    shop: Workshop, scraper: Scraper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What merely waits for Python's garbage collection is no leak: a quiet worker tells of those who are held."""
+    monkeypatch.setattr(garbage, "MOST_BLOCKS", sys.maxsize)  # this process is larger than a worker
+    manager = scraper.metrics._manager
+    manager.load("subject")
+    gc.collect()
+    for number in range(4):
+        shop.write("subject", "main.py", f"{TWO}# {number}\n")
+        manager.reload("subject")
+    eventually(lambda: scraper.value("hotplug_generations_alive") == 1, "the old versions' end")
 
 
 def test_the_time_of_a_reload_goes_from_the_request_to_the_swap(shop: Workshop) -> None:
