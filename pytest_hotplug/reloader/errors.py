@@ -12,7 +12,7 @@ import difflib
 import linecache
 import os
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +29,7 @@ __all__ = [
     "did_you_mean",
     "fault_from",
     "forget_sources",
+    "not_among",
     "syntax_fault",
     "visible",
 ]
@@ -46,8 +47,14 @@ def visible(text: str) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `"; did you mean 'x'?"` for the nearest of `known`, or an empty string."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean '{near[0]}'?" if near else ""
+    by_letters = {name.casefold(): name for name in known}
+    near = difflib.get_close_matches(word.casefold(), by_letters, n=1, cutoff=0.6)
+    return f"; did you mean '{by_letters[near[0]]}'?" if near else ""
+
+
+def not_among(word: str, allowed: Collection[str]) -> str:
+    """Say what a value may be that is none of `allowed`, and which it nearly is."""
+    return f"expected one of {', '.join(map(repr, allowed))}, got {visible(repr(word))}{did_you_mean(word, allowed)}"
 
 
 @dataclass(frozen=True, slots=True)

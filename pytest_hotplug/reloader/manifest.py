@@ -11,12 +11,12 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
 from pytest_hotplug.reloader import strict_json
-from pytest_hotplug.reloader.errors import Fault, PluginFault, did_you_mean
+from pytest_hotplug.reloader.errors import Fault, PluginFault, did_you_mean, not_among
 from pytest_hotplug.reloader.settings import Layout
 
 __all__ = ["BEYOND_KEYS", "EntryPoint", "Manifest", "Parameter", "parse_manifest"]
@@ -234,7 +234,8 @@ class _Reader:
             keys = (*at, *re.findall(r"\.(\w+)", where))
             index = "".join(f"/{i}" for i in re.findall(r"\[(\d+)\]", where))
             pointer = "/" + "/".join(keys) + index
-            self._blame("bad-manifest", f"{pointer}: {said[:1].lower()}{said[1:].replace('`', '')}", keys)
+            said = _choices(value, wanted) or f"{said[:1].lower()}{said[1:].replace('`', '')}"
+            self._blame("bad-manifest", f"{pointer}: {said}", keys)
             return msgspec.UNSET
 
     def _misspelled(self, extra: Mapping[str, Any]) -> tuple[str, ...]:
@@ -280,6 +281,14 @@ class _Reader:
     def _line_text(self, line: int | None) -> str:
         lines = self.text.splitlines()
         return lines[line - 1] if line and line <= len(lines) else ""
+
+
+def _choices(value: Any, wanted: Any) -> str:
+    """Say which words a key may hold, "" where something else is wrong with it."""
+    if wanted is Parameter and isinstance(value, dict):
+        value, wanted = value.get("type"), ParameterType
+    words = get_args(wanted) if get_origin(wanted) is Literal else ()
+    return not_among(value, words) if words and isinstance(value, str) and value not in words else ""
 
 
 def _displayed(value: Any, wanted: Any) -> Any:

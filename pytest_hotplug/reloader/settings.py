@@ -11,11 +11,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from pytest_hotplug.reloader.errors import UsageError, did_you_mean, visible
+from pytest_hotplug.reloader.errors import UsageError, did_you_mean, not_among, visible
 from pytest_hotplug.reloader.project import default_package, find_project, plugin_dir_path, settings_table
 
 __all__ = ["InUse", "Layout", "Project", "Settings", "layouts", "read_settings", "unknown_variables"]
@@ -187,7 +187,8 @@ def make_settings(values: Mapping[str, Any], origins: Mapping[str, str] | None =
     except msgspec.ValidationError as error:
         where = str(error).rpartition("$.")[2].rstrip("`").split("[")[0]
         origin = (origins or {}).get(where, "keyword")
-        raise UsageError(f"setting {where!r} (from {origin}): {str(error).split(' - at')[0]}", "bad-setting") from None
+        said = _choices(where, values.get(where)) or str(error).split(" - at")[0]
+        raise UsageError(f"setting {where!r} (from {origin}): {said}", "bad-setting") from None
     for name in (
         "debounce",
         "settle_max",
@@ -265,7 +266,14 @@ def _typed(name: str, text: str, hints: Mapping[str, Any]) -> Any:
     try:
         return msgspec.convert(text, hints[name], strict=False)
     except msgspec.ValidationError as error:
-        raise UsageError(f"setting {name!r} (from environment): {error}", "bad-setting") from None
+        said = _choices(name, text) or str(error)
+        raise UsageError(f"setting {name!r} (from environment): {said}", "bad-setting") from None
+
+
+def _choices(name: str, value: object) -> str:
+    """Say which values a setting may have where only a few words will do, "" where it is another type that is wrong."""
+    hint = get_type_hints(Settings).get(name)
+    return not_among(value, get_args(hint)) if get_origin(hint) is Literal and isinstance(value, str) else ""
 
 
 def _reject_unknown(values: Mapping[str, Any], origin: str) -> None:

@@ -106,15 +106,16 @@ def test_all_faults_are_told_at_once() -> None:
     """S26: every wrong value with its pointer and line, not one per attempt."""
     found = faults(
         '{\n"name": "other",\n"version": 1,\n"enabled": "yes",\n"depends_on": ["a", 2],\n'
-        '"parameters": {"n": {"type": "integr"}},\n"handover": "now"\n}'
+        '"parameters": {"n": {"type": "sting"}},\n"handover": "stopfirst"\n}'
     )
     told = {fault.line: fault.message for fault in found}
     assert told[2] == "name 'other' differs from the directory 'demo'"
     assert told[3] == "/version: expected str, got int"
     assert told[4] == "/enabled: expected bool, got str"
     assert told[5] == "/depends_on/1: expected str, got int"
-    assert told[6].startswith("/parameters/n/type: invalid enum value 'integr'")
-    assert told[7].startswith("/handover: invalid enum value 'now'")
+    assert told[6].startswith("/parameters/n/type: expected one of 'string', 'str', 'integer', 'int', ")
+    assert told[6].endswith(", got 'sting'; did you mean 'string'?")
+    assert told[7] == "/handover: expected one of 'beside', 'stop-first', got 'stopfirst'; did you mean 'stop-first'?"
     text = PluginFault(*found).fault.render("demo: refused.")
     assert all(message in text for message in told.values())
 

@@ -88,7 +88,10 @@ def test_lists_and_switches_come_from_the_environment(tmp_path: Path) -> None:
         ("debounce = 'x'\n", {}, r"setting 'debounce' \(from .*hotplug.toml\): Expected `float`, got `str`"),
         ("debounce = -1\n", {}, r"setting 'debounce' \(from .*hotplug.toml\) must be finite and not negative"),
         ("debounce = nan\n", {}, r"setting 'debounce'.* must be finite"),
-        ("on_change = 'never'\n", {}, r"setting 'on_change'.*Invalid enum value 'never'"),
+        ("on_change = 'never'\n", {}, r"hotplug.toml\): .*'first-waits', 'all-wait', 'serve-current', got 'never' \["),
+        ("log_level = 'INFO'\n", {}, r"one of 'debug', 'info', 'warning', 'error', got 'INFO'; did you mean 'info'\?"),
+        ("log_level = 1\n", {}, r"setting 'log_level' \(from .*hotplug.toml\): Expected `str`, got `int`"),
+        ("", {"HOTPLUG_DIGEST": "MD-5"}, r"'digest' \(from environment\): .*'md5', .*got 'MD-5'; did you mean 'md5'\?"),
         ("plugin_dirs = [1]\n", {}, r"setting 'plugin_dirs'.*Expected `str`, got `int`"),
         ("debounce = = 1\n", {}, r"hotplug.toml: .*line 1"),
         ("", {"HOTPLUG_DEBOUNCE": "soon"}, r"setting 'debounce' \(from environment\)"),
@@ -102,6 +105,12 @@ def test_a_bad_setting_names_origin_and_remedy(tmp_path: Path, text: str, enviro
     with pytest.raises(UsageError, match=said) as caught:
         read(tmp_path, environ)
     assert caught.value.slug == "bad-setting"
+
+
+def test_a_keyword_with_a_word_that_is_no_choice_names_the_choices() -> None:
+    """A setting given in Python is told as one of a file is."""
+    with pytest.raises(UsageError, match=r"'preflight' \(from keyword\): .*'auto', 'child', 'off', got 'of'; .*'off'"):
+        make_settings({"preflight": "of"})
 
 
 def test_keywords_take_paths(tmp_path: Path) -> None:
