@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import io
 import os
@@ -56,6 +57,35 @@ _ALIASES = {
     "list": "list-plugins-hot",
     "run": "test-plugin",
 }
+# Words that people try, by what they mean: the letters alone lead elsewhere, from `resume` to `remove`.
+_MEANT = {
+    "add": "deploy",
+    "call": "run",
+    "continue": "enable",
+    "create": "init",
+    "delete": "remove",
+    "exec": "run",
+    "execute": "run",
+    "help": "--help",
+    "install": "deploy",
+    "kill": "stop",
+    "log": "events",
+    "logs": "events",
+    "ls": "list",
+    "new": "init",
+    "pause": "disable",
+    "ps": "list",
+    "refresh": "reload",
+    "resume": "enable",
+    "revert": "rollback",
+    "rm": "remove",
+    "serve": "start",
+    "undo": "rollback",
+    "uninstall": "remove",
+    "unpause": "enable",
+    "version": "--version",
+}
+_NEARLY = 0.8  # how like it a word must be before a command is offered that takes files away
 
 
 class Group(click.Group):
@@ -90,9 +120,18 @@ class Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            hint = did_you_mean(args[0], [*_COMMANDS, *_ALIASES]) or "; see hotplug --help"
-            raise click.UsageError(f"no command is named {args[0]!r}{hint} [unknown-command]", ctx)
+            raise click.UsageError(f"no command is named {args[0]!r}{_hint(args[0])} [unknown-command]", ctx)
         return super().resolve_command(ctx, args)
+
+
+def _hint(word: str) -> str:
+    """Say which command was meant by a word that is none."""
+    if meant := _MEANT.get(word.casefold()):
+        return f"; did you mean '{meant}'?"
+    known = [*_COMMANDS, *_ALIASES]
+    if not difflib.get_close_matches(word.casefold(), ["remove"], cutoff=_NEARLY):
+        known.remove("remove")
+    return did_you_mean(word, known) or "; see hotplug --help"
 
 
 @click.group(cls=Group, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})

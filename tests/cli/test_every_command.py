@@ -49,6 +49,32 @@ def test_an_unknown_command_brings_the_nearest(user: User) -> None:
     assert done.err == "hotplug: no command is named 'lst'; did you mean 'list'? [unknown-command]\n"
 
 
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("resume", "enable"), ("pause", "disable"), ("ls", "list"), ("ps", "list"), ("rm", "remove"),
+     ("delete", "remove"), ("logs", "events"), ("exec", "run"), ("Resume", "enable"), ("help", "--help")],
+)  # fmt: skip
+def test_a_word_of_other_tools_brings_the_command_that_does_it(
+    word: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A hint by meaning, no alias: nothing is done, and what is offered is there."""
+    assert main([word]) == 4
+    hint = f"hotplug: no command is named '{word}'; did you mean '{meant}'? [unknown-command]\n"
+    assert capsys.readouterr() == ("", hint)
+    assert main([meant] if meant.startswith("-") else [meant, "--help"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("word", "offered"), [("remov", True), ("rmove", True), ("remvoe", True), ("reuse", False), ("restore", False)]
+)
+def test_what_takes_files_away_is_offered_for_hardly_another_word(
+    word: str, offered: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who follows a wrong guess must lose nothing by it: `remove` is offered for a slip of the fingers alone."""
+    assert main([word]) == 4
+    assert ("did you mean 'remove'?" in capsys.readouterr().err) is offered
+
+
 def test_another_directory_may_be_named_before_or_after_the_command(user: User) -> None:
     """-C DIR works in both places; a directory that isn't there is a usage error."""
     user.plugin("greeter")
