@@ -17,7 +17,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -181,17 +181,17 @@ class _Worker:
             LOG.exception("hotplug.start_failed")
             self._asked.put(lambda: self._give_up("the worker could not start; see its log [internal]"))
             return
-        failed = [facts["plugin"] for facts in loaded if not facts["ok"]]
-        self._asked.put(lambda: self._serve(len(loaded), failed))
+        self._asked.put(lambda: self._serve(loaded))
 
-    def _serve(self, plugins: int, failed: list[str]) -> int | None:
-        """Say that the worker serves; end it where every plugin was required and one failed."""
-        if failed and self._options.require_all:
-            return self._give_up(f"not every plugin could be loaded: {', '.join(failed)} [not-loaded]")
+    def _serve(self, loaded: Sequence[Facts]) -> int | None:
+        """Say that the worker serves; end it where every plugin was required and what lies there of one is refused."""
+        refused = [facts["plugin"] for facts in loaded if not facts["ok"]]
+        if refused and self._options.require_all:
+            return self._give_up(f"not every plugin could be loaded: {', '.join(refused)} [not-loaded]")
         if self._service.phase == "starting":
             self._service.phase = "serving"
             off = "" if self._manager.hot_reload_enabled else "; hot reload is disabled ('hotplug enable')"
-            text = f"{plugins} plugin{'s' * (plugins != 1)}{f', {len(failed)} failed' if failed else ''}{off}"
+            text = f"{_counted(loaded)}{off}"
             _notify(partial(notify.ready, text))
             LOG.info("hotplug.serving", extra={"text": text})
             if hasattr(os, "geteuid") and os.geteuid() == 0:
@@ -354,6 +354,14 @@ _OF_THE_WATCH = frozenset(("debounce", "settle_max", "poll_interval", "force_pol
 def _overrides(project: Project) -> dict[str, Any]:
     """Return what the command line had said, which still holds when files are read again."""
     return {n: getattr(project.settings, n) for n, origin in project.origins.items() if origin == "command line"}
+
+
+def _counted(loaded: Sequence[Facts]) -> str:
+    """Say how many plugins there are, how many serve a version from before, and of how many nothing serves."""
+    failed = sum(facts["serving"] is None for facts in loaded)
+    degraded = sum(not facts["ok"] for facts in loaded) - failed
+    ill = "".join(f", {number} {what}" for number, what in ((degraded, "degraded"), (failed, "failed")) if number)
+    return f"{len(loaded)} plugin{'s' * (len(loaded) != 1)}{ill}"
 
 
 def _notify(tell: Callable[[], None]) -> None:

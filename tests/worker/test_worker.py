@@ -101,6 +101,22 @@ def test_a_version_that_was_good_before_serves_after_a_restart(user: User) -> No
         assert asked(user, "/plugins/greeter").json()["state"] == "degraded"
 
 
+def test_a_start_tells_what_serves_an_older_version_from_what_does_not_serve(user: User) -> None:
+    """Degraded is what `list` calls so, too; failed is a plugin of which nothing serves."""
+    user.plugin("greeter")
+    with user.starts("start", "--json") as worker:
+        assert worker.until(event="serving")["text"] == "worker worker serves 1 plugin"
+        worker.end(signal.SIGTERM)
+    user.plugin("greeter", "def run(:\n")
+    with user.starts("start", "--json") as worker:
+        assert worker.until(event="serving")["text"] == "worker worker serves 1 plugin, 1 degraded"
+        assert "degraded" in user.types("list").out
+        worker.end(signal.SIGTERM)
+    user.plugin("broken", "def run(:\n")
+    with user.starts("start", "--json") as worker:
+        assert worker.until(event="serving")["text"] == "worker worker serves 2 plugins, 1 degraded, 1 failed"
+
+
 def test_a_new_plugin_is_loaded_as_it_comes(user: User) -> None:
     """I copy a directory in, and it serves before anybody calls it."""
     user.plugin("greeter")
