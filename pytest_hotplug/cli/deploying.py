@@ -189,7 +189,7 @@ def _deploy(
         try:
             for client in clients:
                 asked.append(client)
-                loaded.append(_loaded_by(client, found.name))
+                loaded.append(_loaded_by(client, found, release, project))
         finally:
             calm.enter_context(_undisturbed())
 
@@ -225,11 +225,12 @@ def _refresh(client: Client, plugin: str) -> None:
         say(f"hotplug: {error}", err=True)
 
 
-def _loaded_by(client: Client, plugin: str) -> dict[str, Any]:
-    """Let a worker load what lies in place now; raises Told when it refuses."""
-    reply = client.post("/plugins/{plugin}/refresh", plugin=plugin)
+def _loaded_by(client: Client, found: Found, release: Path, project: Project) -> dict[str, Any]:
+    """Let a worker load what lies in place now; raises Told when it refuses, which names the files of `release`."""
+    reply = client.post("/plugins/{plugin}/refresh", plugin=found.name)
     if not reply.ok:
-        raise Told(f"worker {client.name}: {reply.text}", reply.code)
+        text = _placed_as(release, found, project, reply.text)
+        raise Told(f"worker {client.name}: {text}", reply.code)
     return {key: reply.facts[key] for key in ("worker", "outcome", "serving", "version", "digest")}
 
 
@@ -421,6 +422,18 @@ def _staged_as(release: Path, found: Found, text: str) -> str:
     home, sep = found.path.parent, re.escape(os.sep)
     before = "|".join(re.escape(f"{place}{os.sep}") for place in (str(home), near(home)))
     return re.sub(rf"(?:{before})?\.{found.name}\.deploy-\w+{sep}{found.name}\b", lambda _: near(release), text)
+
+
+def _placed_as(release: Path, found: Found, project: Project, text: str) -> str:
+    """Name a file that lies in place, where a line begins with it, as the file of `release` that it is a copy of.
+
+    By the time that it is read, the one in place is of the version before. A worker names it from where it was started.
+    """
+    starts = [place for place in found.path.parents if place.is_relative_to(project.root)]
+    names = [str(found.path), near(found.path), *(str(found.path.relative_to(place)) for place in starts)]
+    place = "|".join(re.escape(visible(name)) for name in names)
+    shown = _shown(release)
+    return re.sub(rf"(?m)^(\s*)(?:{place})(?={re.escape(os.sep)})", lambda match: match[1] + shown, text)
 
 
 def _shown(path: Path) -> str:

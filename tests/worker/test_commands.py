@@ -298,6 +298,22 @@ def test_wait_tells_of_what_lies_on_disk_now(shop: User) -> None:
         assert shop.types("wait", "greeter", "--digest", good).code == 0
 
 
+@pytest.mark.parametrize("started_in", [".", "plugins"])
+def test_what_a_worker_refuses_is_told_by_the_file_that_was_deployed(shop: User, started_in: str) -> None:
+    """The file in place is good again by then: what is to be mended lies in the release."""
+    raises = GOODBYE + "\ndef on_load(context):\n    raise RuntimeError('no licence')\n"
+    shop.write("hotplug.toml", "")  # the project is the same wherever inside of it one stands
+    with shop.starts("start", "--json", "-C", started_in) as worker:
+        worker.until(event="serving")
+        ran = shop.types("deploy", "greeter", "--from", release(shop, raises, "2.0"))
+        assert ran.code == 1
+        assert "\n  releases/greeter/main.py:5  RuntimeError: no licence\n" in ran.err
+        assert "      raise RuntimeError('no licence')\n" in ran.err
+        assert "Fix the file, then deploy it again." in ran.err
+        assert "plugins/greeter" not in ran.err
+        assert "raise" not in (shop.here / "plugins/greeter/main.py").read_text()
+
+
 def test_wait_tells_a_refusal_and_the_end_of_its_time(shop: User) -> None:
     """It doesn't wait for what can't come."""
     with serving(shop) as worker:
