@@ -152,7 +152,7 @@ def _roll_back(name: str, to: str | None, *, end: bool, as_json: bool) -> str:
         manager.load(name)
         outcome = manager.end_rollback(name) if end else manager.rollback(name, to)
         if isinstance(outcome, KeptCurrent):
-            raise Told(outcome.told("rolled back"))
+            raise Told(outcome.told_of_end() if end else outcome.told("rolled back"))
         info = manager.get_plugin_hot_info(name)
     pinned = _remembered(name, info["digest"])
     what = "unchanged" if isinstance(outcome, Unchanged) else "ended" if pinned is None else "rolled-back"

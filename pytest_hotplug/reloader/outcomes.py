@@ -54,7 +54,15 @@ class KeptCurrent(Outcome):
         if self.slug == "nothing-kept":
             return f"{self.name}: no older version is kept; what serves goes on [nothing-kept]"
         kept = f"generation {self.serving} keeps serving" if self.serving else "nothing serves"
-        headline = f"{self.name}: not {done}, {kept}"
+        return self._because(f"{self.name}: not {done}, {kept}")
+
+    def told_of_end(self) -> str:
+        """Return the same of a rollback that was to end: it is over, whatever becomes of what lies on disk."""
+        kept = f"generation {self.serving} keeps serving" if self.serving else "nothing serves"
+        since = ", since what lies on disk is refused" if self.error else ""
+        return self._because(f"{self.name}: the rollback is over; {kept}{since}")
+
+    def _because(self, headline: str) -> str:
         return self.error.render(f"{headline}.") if self.error else f"{headline} ({self.reason}) [{self.slug}]"
 
 

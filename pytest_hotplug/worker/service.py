@@ -177,6 +177,8 @@ class Service:
         with asking(who):
             outcome = self.manager.end_rollback(name) if end else self.manager.rollback(name, to)
         facts = self._after(outcome, "rolled back")
+        if end and isinstance(outcome, KeptCurrent):
+            facts["text"] = outcome.told_of_end()
         if facts["outcome"] == "reloaded":
             facts["outcome"] = "ended" if end else "rolled-back"
         return {**facts, "warnings": self._not_remembered()}

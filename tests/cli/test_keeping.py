@@ -144,3 +144,17 @@ def test_a_plugin_that_ends_the_process_is_not_rolled_back_in_silence(kept: User
     kept.write("plugins/price/main.py", "import os\nos._exit(0)\n")
     done = kept.types("rollback", "price", "--local")
     assert (done.code, "[process-ended]" in done.err) == (1, True), done
+
+
+def test_the_end_of_a_rollback_to_what_is_refused_says_that_it_is_over(kept: User) -> None:
+    """Without a worker, too, no pin is left, and the version before serves on."""
+    needs = kept.write("needed.txt", "x")
+    kept.plugin("price", f"open({str(needs)!r}).close()\ndef run():\n    return 4\n", {"version": "4.0"})
+    assert serves(kept) == 4
+    assert kept.types("rollback", "price", "--local").code == 0
+    needs.unlink()
+    ended = kept.types("rollback", "price", "--end", "--local")
+    assert ended.code == 1
+    assert "price: the rollback is over; generation 1 keeps serving, since what lies on disk is refused.\n" in ended.err
+    assert kept.types("history", "price", "--json").json["pinned"] is None
+    assert serves(kept) == 3

@@ -200,6 +200,27 @@ def test_rollback_and_its_end(shop: User) -> None:
         assert shop.types("rollback", "greeter", "--to", "0000000", "--end").code == 4
 
 
+def test_the_end_of_a_rollback_to_what_is_refused_says_that_it_is_over(shop: User) -> None:
+    """No pin is left, the older version serves on, degraded; the words say both, and which line is to be mended."""
+    with serving(shop) as worker:
+        shop.plugin("greeter", GOODBYE, {"version": "2.0"})
+        worker.until(event="reloaded")
+        needs = shop.write("needed.txt", "x")
+        shop.plugin("greeter", f"open({str(needs)!r}).close()\n{GREET}", {"version": "3.0"})
+        worker.until(event="reloaded")
+        assert shop.types("rollback", "greeter").code == 0
+        needs.unlink()
+        ended = shop.types("rollback", "greeter", "--end")
+        assert (ended.code, ended.out) == (1, "")
+        first, place, *_ = ended.err.splitlines()
+        over = "the rollback is over; generation 4 keeps serving, since what lies on disk is refused."
+        assert first == f"hotplug: greeter: {over}"
+        assert place.startswith("  plugins/greeter/main.py:1  FileNotFoundError")
+        assert shop.types("history", "greeter", "--json").json["pinned"] is None
+        now = shop.types("status", "greeter", "--json").json
+        assert (now["version"], now["state"]) == ("2.0", "degraded")
+
+
 def test_r14_r15_disable_and_enable_are_heeded_at_once(shop: User) -> None:
     """What is disabled keeps what it serves; what waited is applied when it is enabled."""
     with serving(shop):
