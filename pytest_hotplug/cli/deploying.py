@@ -282,17 +282,19 @@ def _place_for(found: Found) -> Iterator[None]:
 @click.command()
 @plugin_argument("name")
 @click.option("--yes", is_flag=True, help="Don't ask.")
+@click.option("--force", is_flag=True, help="Also where other plugins depend on it, which end with it.")
 @by_itself
 @worker_option
 @directory_option
 @json_option
-def remove(name: str, yes: bool, local: bool, workers: tuple[str, ...], as_json: bool) -> int:
+def remove(name: str, yes: bool, force: bool, local: bool, workers: tuple[str, ...], as_json: bool) -> int:
     """Take a plugin's directory away in one step, and out of the workers. Kept versions stay in the state directory.
 
     \b
     Examples:
       hotplug remove greeter
       hotplug remove greeter --local --yes
+      hotplug remove library --yes --force
     """
     project = read_settings()
     clients = workers_or_none(workers, local=local)
@@ -302,6 +304,10 @@ def remove(name: str, yes: bool, local: bool, workers: tuple[str, ...], as_json:
     users = [other.name for other in plugins_on_disk() if name in other.manifest.depends_on]
     if not clients and not local:
         raise no_worker()
+    if users and not force:
+        depend = f"{', '.join(users)} depend{'s' * (len(users) == 1)} on it, and would end with it"
+        remedy = "remove what depends on it first, or repeat with --force"
+        raise Told(f"{name}: not removed, nothing changed: {depend}; {remedy} [still-needed]")
     _confirm(plugin, users, yes)
     with _words(plugin.found, plugin.found.path, "not removed"), _undisturbed():
         deployment.remove(plugin.found, lock=_lock(project, plugin.found))
@@ -347,7 +353,7 @@ def _say_removed(plugin: PluginOnDisk, users: Sequence[str], workers: Sequence[s
     what = f"version {plugin.version} ({plugin.digest[:SHORT]})" if plugin.digest else "what lay there"
     say(visible(f"{plugin.name}: {what} is removed from {_shown(plugin.found.path)}"))
     for user in users:
-        say(f"{user}: depends on it, and won't load without it", err=True)
+        say(f"{user}: depends on it, and ended with it", err=True)
     for worker in workers:
         say(f"{worker}: it no longer serves")
     if not workers:

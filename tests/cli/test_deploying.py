@@ -386,15 +386,18 @@ def test_wrong_words_for_wait_are_usage_errors(shop: User) -> None:
 
 
 def test_a_plugin_is_removed_in_one_step(shop: User) -> None:
-    """With --yes at once; who depends on it is named; a process that serves it goes on."""
+    """With --yes at once; who depends on it is named, and ends with it only by force; a process that serves goes on."""
     shop.plugin("total", manifest={"depends_on": ["price"]})
     before = digest(shop)
     with PluginManager(root=shop.here, plugin_dirs=["plugins"], debounce=0) as manager:
         assert manager.execute("price") == 1
-        done = shop.types("remove", "price", "--local", "--yes")
+        needed = shop.types("remove", "price", "--local", "--yes")
+        assert (needed.code, "total depends on it, and would end with it" in needed.err) == (1, True)
+        assert sorted(os.listdir(shop.here / "plugins")) == ["price", "total"]
+        done = shop.types("remove", "price", "--local", "--yes", "--force")
         assert manager.execute("price") == 1
     assert (done.code, f"version 1.0 ({before[:12]}) is removed from plugins/price" in done.out) == (0, True), done
-    assert done.err == "total: depends on it, and won't load without it\n"
+    assert done.err == "total: depends on it, and ended with it\n"
     assert os.listdir(shop.here / "plugins") == ["total"]
     told = shop.types("remove", "total", "--local", "--yes", "--json").json
     assert (told["source"], told["plugin"], told["outcome"], told["needed_by"]) == ("local", "total", "removed", [])
