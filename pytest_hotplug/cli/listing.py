@@ -22,6 +22,8 @@ SHORT = 12  # digits of a digest that people are shown
 NARROW = 8  # the same where a row has much to tell
 COLUMNS = ("plugin", "version", "gen", "digest", "loaded at", "reloads", "updates", "state", "")
 
+LESS = ("reloads", "gen", "loaded at", "digest", "updates")  # what a small terminal does without, this first
+
 
 def time_of(at: float | None) -> str:
     """Return a time as people read it."""
@@ -55,7 +57,7 @@ def _list_of_workers(clients: Sequence[Client], as_json: bool) -> int:
     elif plugins:
         several = len(clients) > 1
         rows = [([p["worker"]] if several else []) + _row(p) for p in plugins]
-        table((("worker", *COLUMNS) if several else COLUMNS), rows)
+        table((("worker", *COLUMNS) if several else COLUMNS), rows, less=LESS)
     else:
         say(f"hotplug: {nothing_found()}", err=True)
     return 0 if plugins else 5
@@ -82,7 +84,7 @@ def _list_on_disk(as_json: bool) -> int:
         emit_json({"source": "disk", "plugins": [plugin.facts() for plugin in found]})
     elif found:
         rows = [(p.name, p.version, p.digest[:SHORT], p.state, p.problem) for p in found]
-        table(("plugin", "version", "digest", "state", ""), rows)
+        table(("plugin", "version", "digest", "state", ""), rows, less=LESS)
         say("(read from disk)")
     else:
         say(f"hotplug: {nothing_found()}", err=True)

@@ -150,7 +150,8 @@ def _start_beside(project: Project, name: str | None, options: Sequence[str], as
     if as_json:
         emit_json({**told, "output": str(output)})
     else:
-        say(f"{told['text']} (pid {told['pid']}; what it prints goes to {near(output)})")
+        text, *page = told["text"].split("\n")
+        say("\n".join([f"{text} (pid {told['pid']}; what it prints goes to {near(output)})", *page]))
     return 0
 
 
@@ -253,7 +254,7 @@ def workers(workers: tuple[str, ...], as_json: bool) -> int:
             )
             for w in found
         ]
-        table(columns, rows)
+        table(columns, rows, whole="page", less=("since", "version", "plugins"))
         say(f"(in {shown()})")
     return 0
 

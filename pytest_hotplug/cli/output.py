@@ -127,20 +127,55 @@ def plain(value: object) -> str:
     return "" if value is None else visible(str(value))
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, whole: str = "", less: Sequence[str] = ()
+) -> None:
     """Print a table that fits the terminal; in a narrow one, each row becomes a few lines.
 
-    What stands in a last column without a heading moves below its row where it finds no room beside it.
+    What stands in a last column without a heading moves below its row where it finds no room beside it. The column
+    `whole` is never broken: where it finds no room, it stands below, each cell on a line of its own. A terminal does
+    without the columns `less`, the first of them first, before anything is broken.
     """
     cells = [[plain(cell) for cell in row] for row in rows]
     width = _width()
+    below: list[str] = []
+    if whole and (width < NARROW or not _fits(_drawn(columns, cells, width), cells)):
+        at = columns.index(whole)
+        below = [line for row in cells if row[at] for line in (f"{whole} of {row[0]}:", row[at])]
+        columns, cells = _without(whole, columns, cells)
     if width < NARROW:
-        say("\n".join(_as_lines(columns, row) for row in cells))
-        return
-    lines = _drawn(columns, cells, width)
-    if len(lines) > 1 + len(cells) and columns[-1] == "":
-        lines = _with_notes_below(_drawn(columns[:-1], [row[:-1] for row in cells], width), cells, width)
-    say("\n".join(lines), color=_wants_colour())
+        lines = [_as_lines(columns, row) for row in cells]
+    else:
+        lines = _fitted(columns, cells, width, less if sys.stdout.isatty() else ())
+    say("\n".join([*lines, *below]), color=_wants_colour())
+
+
+def _fitted(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int, less: Sequence[str]) -> list[str]:
+    """Return the lines of a table, without as many of the columns `less` as it takes to keep each row on one line."""
+    while True:
+        lines = _drawn(columns, cells, width)
+        if _fits(lines, cells):
+            return lines
+        spare = next((name for name in less if name in columns), None)
+        if columns[-1] == "":
+            bare = _drawn(columns[:-1], [row[:-1] for row in cells], width)
+            if spare is None or _fits(bare, cells):
+                return _with_notes_below(bare, cells, width)
+        if spare is None:
+            return lines
+        columns, cells = _without(spare, columns, cells)
+
+
+def _fits(lines: Sequence[str], cells: Sequence[Sequence[str]]) -> bool:
+    """Tell whether each row of a table, and its headings, stand on one line."""
+    return len(lines) <= 1 + len(cells)
+
+
+def _without(
+    name: str, columns: Sequence[str], cells: Sequence[Sequence[str]]
+) -> tuple[Sequence[str], list[list[str]]]:
+    at = columns.index(name)
+    return [*columns[:at], *columns[at + 1 :]], [[*row[:at], *row[at + 1 :]] for row in cells]
 
 
 def _width() -> int:

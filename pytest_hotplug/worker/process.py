@@ -196,7 +196,8 @@ class _Worker:
             LOG.info("hotplug.serving", extra={"text": text})
             if hasattr(os, "geteuid") and os.geteuid() == 0:
                 LOG.warning("hotplug.privileged", extra={"text": "runs as root: who can write a plugin is root"})
-            shown = f"; status page: {self._service.page}" if self._service.page else ""  # told, and never logged
+            # Told, and never logged; on a line of its own, which a terminal lets people copy whole.
+            shown = f"\nstatus page:\n{self._service.page}" if self._service.page else ""
             facts = self._facts("serving", f"worker {self._name} serves {text}{shown}")
             self._say({**facts, "page": self._service.page or None})
         return None

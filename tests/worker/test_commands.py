@@ -68,6 +68,42 @@ def test_r16_list_shows_what_the_worker_serves(shop: User) -> None:
         assert [row.split()[0] for row in narrow] == ["plugin", "greeter", "second"]
 
 
+def test_a_small_terminal_gets_fewer_columns_and_whole_words(shop: User) -> None:
+    """In 60 columns no word is broken: what matters least is left out; a pipe and programs get everything."""
+    with serving(shop):
+        head, *rows = in_a_terminal(shop, "list", columns=60, NO_COLOR="1").splitlines()
+        assert head.split()[:2] == ["plugin", "version"]
+        assert "state" in head.split()
+        assert "reloads" not in head
+        assert [(row.split()[0], row.split()[-1]) for row in rows] == [("greeter", "serving"), ("second", "serving")]
+        assert {"gen", "digest", "reloads", "updates"} <= set(shop.types("list").out.splitlines()[0].split())
+        assert "reload_count" in shop.types("list", "--json", COLUMNS="60").json["plugins"][0]
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80])
+def test_the_address_of_the_page_stands_whole_on_a_line_of_its_own(shop: User, columns: int) -> None:
+    """The terminal may wrap it, and copies it whole then; we put nothing into it and nothing beside it."""
+    with shop.starts("start", "--page", "0", COLUMNS=str(columns)) as worker:
+        while not (line := worker.line()).startswith("http"):
+            assert "http" not in line
+        (found,) = shop.types("workers", "--json").json["workers"]
+        assert line == found["page"]
+        shown = in_a_terminal(shop, "workers", columns=columns, NO_COLOR="1").splitlines()
+        assert shown[shown.index("page of worker:") + 1] == line
+        assert not [other for other in shown if "http" in other and other != line]
+
+
+def test_a_detached_start_tells_the_address_on_a_line_of_its_own(shop: User) -> None:
+    """What is known of the process stands behind its name, and the address alone."""
+    try:
+        first, label, address = shop.types("start", "--detach", "--page", "0").out.splitlines()
+        assert first.startswith("worker worker serves 2 plugins (pid ")
+        assert label == "status page:"
+        assert address == shop.types("workers", "--json").json["workers"][0]["page"]
+    finally:
+        shop.types("stop")
+
+
 def test_status_shows_one_plugin(shop: User) -> None:
     """All that is known, by the names that the API has; an unknown one brings the nearest."""
     with serving(shop):
