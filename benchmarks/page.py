@@ -29,7 +29,7 @@ SECTIONS = {
             "Ten modules at most 2.0 times one module with importlib.reload (14 with dataclasses), and faster than who "
             "is right: the entry returns the new value, and a call that goes on is answered by one version."
         ),
-        "",
+        " --rounds 300",
     ),
     "reload_peers": (
         (
@@ -40,7 +40,7 @@ SECTIONS = {
             "reload in the same round. "
             "Right here is not right everywhere: see the [hazards](hazards.md)."
         ),
-        " --with hmr=python3.13",
+        " --rounds 100 --with hmr=python3.13",
     ),
     "check_speed": ("At most 2.0 times a stat of each file; at most 60 us more for a call.", ""),
     "worker_throughput": ("At most 1.05: as many calls as with hot reload off, but for 5 %.", ""),
