@@ -1,6 +1,6 @@
 """The security rules S1 to S36 that concern plugins and their files; those of a manifest's bytes are in test_manifest.
 
-S29 to S32 are about the control socket of a worker, which this version doesn't have.
+S29 to S32 are about the control socket of a worker: see tests/worker/test_channel.py.
 """
 
 from __future__ import annotations
