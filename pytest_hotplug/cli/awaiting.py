@@ -12,7 +12,7 @@ import click
 
 from pytest_hotplug.cli.across import across_pairs, addressed, worker_option
 from pytest_hotplug.cli.ondisk import plugin_argument
-from pytest_hotplug.cli.output import directory_option, json_option
+from pytest_hotplug.cli.output import SHORT, directory_option, json_option
 from pytest_hotplug.reloader.errors import visible
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["wait"]
 
 STEP = 0.1  # seconds between two questions
-SHORT = 12  # digits of a digest that people are shown
 DIGEST = re.compile(r"[0-9a-f]{7,}")
 
 

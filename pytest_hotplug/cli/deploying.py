@@ -19,7 +19,7 @@ import click
 
 from pytest_hotplug.cli.across import across, local_option, worker_option, workers_or_none
 from pytest_hotplug.cli.ondisk import PluginOnDisk, find_on_disk, plugin_argument, plugins_on_disk, read_plugin
-from pytest_hotplug.cli.output import directory_option, emit_json, json_option, say, shortened
+from pytest_hotplug.cli.output import SHORT, directory_option, emit_json, json_option, say, shortened
 from pytest_hotplug.cli.statedir import no_worker, opened_store, state_dir
 from pytest_hotplug.cli.trying import try_version
 from pytest_hotplug.cli.verdict import Told
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 __all__ = ["deploy", "remove"]
 
-SHORT = 12  # digits of a digest that people are shown
 FULL = (errno.ENOSPC, errno.EDQUOT)
 ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 NOT_BY_USE = ("deploy-running", "no-exchange")  # nothing that was typed is wrong

@@ -12,7 +12,7 @@ import msgspec
 
 from pytest_hotplug.cli.across import across, workers_or_none
 from pytest_hotplug.cli.ondisk import PluginOnDisk, complete_plugin, plugins_on_disk
-from pytest_hotplug.cli.output import as_text, directory_option, json_line, jsonable, say, shortened
+from pytest_hotplug.cli.output import SHORT, as_text, directory_option, json_line, jsonable, say, shortened
 from pytest_hotplug.cli.serving import manager_of_project
 from pytest_hotplug.cli.supervised import FORKS, Interrupted, supervised
 from pytest_hotplug.cli.verdict import Told
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from pytest_hotplug.worker.client import Client, Reply
 
 __all__ = ["test_plugin"]
-
-SHORT = 12  # digits of a digest that people are shown
 
 
 def _complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:

@@ -15,7 +15,7 @@ import click
 from pytest_hotplug.cli.across import addressed, local_option, worker_option
 from pytest_hotplug.cli.listing import time_of
 from pytest_hotplug.cli.ondisk import plugin_argument
-from pytest_hotplug.cli.output import directory_option, emit_json, json_option, say, shortened
+from pytest_hotplug.cli.output import SHORT, directory_option, emit_json, json_option, say, shortened
 from pytest_hotplug.cli.statedir import known_plugins, opened_store
 from pytest_hotplug.cli.verdict import Told
 from pytest_hotplug.reloader.errors import HotplugError, visible
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["events"]
 
-SHORT = 12
 _BEGUN, _ENDED = object(), object()
 _Heard: TypeAlias = queue.SimpleQueue[object]
 

@@ -12,7 +12,7 @@ import msgspec
 from pytest_hotplug.cli.across import across, addressed, local_option, worker_option
 from pytest_hotplug.cli.listing import time_of
 from pytest_hotplug.cli.ondisk import plugin_argument, plugins_on_disk
-from pytest_hotplug.cli.output import directory_option, emit_json, json_line, json_option, say, table, warn
+from pytest_hotplug.cli.output import SHORT, directory_option, emit_json, json_line, json_option, say, table, warn
 from pytest_hotplug.cli.serving import manager_of_project
 from pytest_hotplug.cli.statedir import known_plugins, opened_store, shown
 from pytest_hotplug.cli.supervised import supervised
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from pytest_hotplug.worker.client import Client, Reply
 
 __all__ = ["history", "rollback"]
-
-SHORT = 12  # digits of a digest that people are shown
 
 
 # -- history ------------------------------------------------------------------------------------

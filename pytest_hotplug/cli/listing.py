@@ -11,17 +11,15 @@ import click
 
 from pytest_hotplug.cli.across import across, worker_option, workers_or_none
 from pytest_hotplug.cli.ondisk import misnamed, nothing_found, plugin_argument, plugins_on_disk
-from pytest_hotplug.cli.output import directory_option, emit_json, json_option, plain, say, table
+from pytest_hotplug.cli.output import SHORT, directory_option, emit_json, json_option, plain, say, table
 
 if TYPE_CHECKING:
     from pytest_hotplug.worker.client import Client
 
 __all__ = ["list_plugins", "status", "time_of"]
 
-SHORT = 12  # digits of a digest that people are shown
 NARROW = 8  # the same where a row has much to tell
 COLUMNS = ("plugin", "version", "gen", "digest", "loaded at", "reloads", "updates", "state", "")
-
 LESS = ("reloads", "gen", "loaded at", "digest", "updates")  # what a small terminal does without, this first
 
 

@@ -21,6 +21,7 @@ from pytest_hotplug.reloader.errors import visible
 from pytest_hotplug.worker.results import SCHEMA_VERSION, jsonable
 
 __all__ = [
+    "SHORT",
     "as_text",
     "directory_option",
     "discard",
@@ -35,6 +36,7 @@ __all__ = [
     "warn",
 ]
 
+SHORT = 12  # digits of a digest that people are shown
 NARROW = 60  # columns; below that a table would be all ellipses
 UNBOUNDED = 1000  # columns of a table that goes to a file or a pipe: one line a row
 LONGEST = 2000  # characters of a line for people

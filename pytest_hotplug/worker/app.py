@@ -203,7 +203,8 @@ class _Channel:
             return self._answer({"events": await self._thread(self.service.past, plugin, since, tail)})
         if self._readers >= MOST_READERS:
             raise Busy(f"{MOST_READERS} readers follow the events already [worker-busy]")
-        await self._thread(self.service.past, plugin, None, 0)  # refuses a plugin that nobody knows
+        if plugin is not None:
+            await self._thread(self.service.plugin, plugin)  # refuses one that nobody knows
         stream = self._stream(plugin, since, tail)
         return StreamingResponse(stream, media_type="text/event-stream", headers={"cache-control": "no-store"})
 

@@ -19,7 +19,7 @@ from pytest_hotplug.reloader.fingerprint import Snapshot, snapshot
 from pytest_hotplug.reloader.registry import Slot
 from tests.reloader.workshop import Workshop, let_age
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="elsewhere times tell too little, and everything is listed and read")
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="elsewhere everything is listed and read")
 
 
 class Read(Protocol):
